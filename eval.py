@@ -3,7 +3,7 @@
 import sys
 
 from rdonet_jax.cli import lazy_commands
-from rdonet_jax.core import interrupts
+from rdonet_jax.runtime import interrupts
 
 if __name__ == "__main__":
     interrupts.install_handlers("eval.py")

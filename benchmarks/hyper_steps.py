@@ -22,12 +22,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from rdonet_jax.core import compilation, partition
+from rdonet_jax.core import partition
 from rdonet_jax.core.config import QUALITY_SEGMENT, PortableConfig
 from rdonet_jax.entropy import distributions
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.models.portable import integer_format
+from rdonet_jax.runtime import compilation
 
 TRIED = (-0.5, -0.25, 0.0, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 SIDE = 512

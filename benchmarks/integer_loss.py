@@ -22,12 +22,13 @@ import numpy as np
 from dead_zone import priced
 
 from rdonet_jax.codec import codec, qualities
-from rdonet_jax.core import compilation, partition
+from rdonet_jax.core import partition
 from rdonet_jax.core.defaults import DEFAULT_MODEL
 from rdonet_jax.entropy import bit_cost, distributions, likelihoods
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.nn import integer
+from rdonet_jax.runtime import compilation
 
 QUALITIES = (0, 25, 50, 75, 100)
 

@@ -20,8 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax.core import compilation, config, partition, presets
+from rdonet_jax.core import config, partition, presets
 from rdonet_jax.nn import layers, ops
+from rdonet_jax.runtime import compilation
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 BATCH, SIDE = 8, 256

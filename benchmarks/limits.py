@@ -113,7 +113,7 @@ COMMANDS: dict[str, Callable[[Path], list[object]]] = {
         "decompress", f / "photo.rdo", f / "x.png", "--force", "--engine", "jax",
     ],
     "compare": lambda f: ["compare", f / "photo.png", f / "photo.rdo"],
-    "thumbnail": lambda f: ["thumbnail", f / "photo.rdo", f / "x.png"],
+    "thumbnail": lambda f: ["thumbnail", f / "photo.rdo", f / "x.png", "--force"],
 }  # fmt: skip
 
 

@@ -18,10 +18,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax.core import compilation, partition, presets
+from rdonet_jax.core import partition, presets
 from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import registry
+from rdonet_jax.runtime import compilation
 
 QUALITIES = (0, 20, 40, 60, 80, 100)
 SIDE = 256

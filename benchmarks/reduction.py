@@ -24,7 +24,7 @@ def work(options: argparse.Namespace) -> list[float]:
     import jax
     import numpy as np
 
-    from rdonet_jax.core import parallel
+    from rdonet_jax.runtime import parallel
 
     virtual_devices.join(options.worker)
     mean = parallel.over_devices(

@@ -31,10 +31,11 @@ import numpy as np
 from environments import COMPRESSAI, default_folder, install
 
 from rdonet_jax.codec import codec
-from rdonet_jax.core import config, presets, processors
+from rdonet_jax.core import config, presets
 from rdonet_jax.entropy import distributions
 from rdonet_jax.imaging import srgb
 from rdonet_jax.models import macs, zoo
+from rdonet_jax.runtime import processors
 from rdonet_jax.training import (
     config as training_config,
 )

@@ -39,9 +39,10 @@ from environments import COMPRESSAI, default_folder, install
 from PIL import Image
 from training_steps import Trainer
 
-from rdonet_jax.core import presets, processors
+from rdonet_jax.core import presets
 from rdonet_jax.imaging import dataset
 from rdonet_jax.models import macs
+from rdonet_jax.runtime import processors
 from rdonet_jax.training import config as training_config
 from rdonet_jax.training import crops as training_crops
 

@@ -23,9 +23,10 @@ import jax.numpy as jnp
 import numpy as np
 from training_steps import Trainer
 
-from rdonet_jax.core import compilation, config, presets
+from rdonet_jax.core import config, presets
 from rdonet_jax.imaging import dataset
 from rdonet_jax.models import macs
+from rdonet_jax.runtime import compilation
 from rdonet_jax.training import config as training_config
 from rdonet_jax.training import crops
 

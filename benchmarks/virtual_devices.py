@@ -48,7 +48,7 @@ def measured(
 
 def join(worker: Sequence[str]) -> None:
     """Connects this process to the others, if there are any. `worker` is the option's value."""
-    from rdonet_jax.core import multihost
+    from rdonet_jax.runtime import multihost
 
     address, processes, process = worker
     if int(processes) > 1:

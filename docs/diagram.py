@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 
 import matplotlib
@@ -141,4 +141,8 @@ def main(target: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "network.svg")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "target", nargs="?", type=Path, default=Path(__file__).with_name("network.svg")
+    )
+    main(parser.parse_args().target)

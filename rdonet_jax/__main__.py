@@ -12,7 +12,7 @@ def main() -> int:
     # Until there are handlers, Ctrl-C ends the process as SIGTERM does, without a traceback.
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
-    from rdonet_jax.core import interrupts
+    from rdonet_jax.runtime import interrupts
 
     interrupts.install_handlers()  # before all imports that take time
     from rdonet_jax.cli import main as cli_main

@@ -83,7 +83,7 @@ def compress(
         that scales to the image. 128 is the quality as asked; two more are a point better, two less
         a point worse. See `rdonet_jax.rdo.roi`.
 
-    Raises `ValueError` for what cannot be coded and for other arguments than these. For a model
+    Raises `ValueError` for what cannot be coded and for other values than these. For a model
     that is not there that is a `ZooError`, for work that needs JAX where that is not installed an
     `EngineError`. Raises OSError for a weights file that cannot be read. A KeyboardInterrupt ends a
     search or a refinement too: there is no file then.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from types import ModuleType
 
-from rdonet_jax.core.compilation import Jitted
+from rdonet_jax.runtime.compilation import Jitted
 
 
 def functions(module: ModuleType) -> dict[str, Jitted]:

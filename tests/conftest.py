@@ -18,13 +18,14 @@ from PIL import Image
 from xdist.scheduler import LoadScopeScheduling
 
 from rdonet_jax import api
-from rdonet_jax.core import interrupts, presets
+from rdonet_jax.core import presets
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.evaluation.measures import NamedImage
 from rdonet_jax.imaging import srgb
 from rdonet_jax.models import zoo
 from rdonet_jax.models.rdonet import init as rdonet_init
 from rdonet_jax.models.rdonet import network as rdonet
+from rdonet_jax.runtime import interrupts
 from tests import hasty_xla, portable_params
 from tests.buckets import s3, s3_server, store  # noqa: F401 - fixtures
 

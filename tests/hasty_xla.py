@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import pytest
 
-from rdonet_jax.core import compilation
+from rdonet_jax.runtime import compilation
 
 OPTIONS: Mapping[str, Any] = {
     "xla_backend_optimization_level": 0,

@@ -51,6 +51,15 @@ def photographs(monkeypatch, tmp_path, photograph, mini_weights):
     yield
 
 
+@pytest.mark.once
+def test_the_bytes_of_a_training_state_are_those_of_the_table(capsys):
+    text = (ROOT / "docs" / "scaling.md").read_text()
+    exec(compile(code_of(text), "docs/scaling.md", "exec"), {"__name__": "example"})
+    counted = int(capsys.readouterr().out)
+    (row,) = re.findall(r"^\| `standard` .*$", text, flags=re.M)
+    assert f"{counted / 1e6:.0f} MB" in row
+
+
 @pytest.mark.slow
 @pytest.mark.once
 @pytest.mark.parametrize("text", list(sections()))

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from examples.machines.scenes import CLASSES
-from rdonet_jax.core import compilation
+from rdonet_jax.runtime import compilation
 
 STRIDE = 4
 """Pixels per position of the detector, on both axes."""

@@ -14,11 +14,11 @@ import numpy as np
 
 import rdonet_jax
 from examples.machines.detector import Detector, batch_of
-from rdonet_jax.core import compilation
 from rdonet_jax.core.partition import BLOCK
 from rdonet_jax.metrics import loss
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo.roi import AS_ASKED, GAIN_PER_LEVEL
+from rdonet_jax.runtime import compilation
 
 LEAST_GAIN = -50.0
 """Points of quality of blocks that do not matter."""

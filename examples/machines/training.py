@@ -13,7 +13,7 @@ import optax
 from examples.machines import scenes
 from examples.machines.detector import STRIDE, Detector, Network
 from examples.machines.scenes import CLASSES, Digit
-from rdonet_jax.core import compilation
+from rdonet_jax.runtime import compilation
 
 CROP = 80
 BATCH = 16

@@ -25,10 +25,10 @@ from typing import NamedTuple
 from PIL import Image, features
 
 from rdonet_jax.cli import output, program
-from rdonet_jax.core import files
 from rdonet_jax.core.partition import BLOCK
 from rdonet_jax.imaging import dataset, pillow_files
 from rdonet_jax.imaging.errors import ImageError
+from rdonet_jax.storage import files
 
 TRAIN, VALID = "train", "valid"
 

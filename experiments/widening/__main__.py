@@ -25,11 +25,11 @@ import numpy as np
 from experiments.widening import command, fitting
 from rdonet_jax.cli import program
 from rdonet_jax.cli.options.argument_types import positive_integer
-from rdonet_jax.core import compilation
 from rdonet_jax.core.config import ConfigError, PortableConfig
 from rdonet_jax.imaging import dataset
 from rdonet_jax.models import zoo
 from rdonet_jax.models.portable import quality_range, widening
+from rdonet_jax.runtime import compilation
 
 SIDE = 256
 

@@ -22,11 +22,12 @@ import numpy as np
 from experiments.widening import command
 from rdonet_jax.cli import program
 from rdonet_jax.cli.options.argument_types import positive_integer
-from rdonet_jax.core import compilation, partition
+from rdonet_jax.core import partition
 from rdonet_jax.core.config import QUALITY_SEGMENT, ConfigError
 from rdonet_jax.imaging import dataset
 from rdonet_jax.metrics import distortion, loss
 from rdonet_jax.models import registry, zoo
+from rdonet_jax.runtime import compilation
 
 TRIED = (0.0, 0.4, 0.8, 1.2, 1.6)
 SIDE = 256

@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax.core import compilation
 from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.core.partition import BLOCK, STRIDES
 from rdonet_jax.models.portable import network as portable
 from rdonet_jax.models.portable.widening import ResidualTransform
 from rdonet_jax.nn import ops
+from rdonet_jax.runtime import compilation
 
 RIDGE = 1e-6
 """Added to the mean square of each input of the regression, for inputs that hardly vary."""

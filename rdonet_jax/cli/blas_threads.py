@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from rdonet_jax.core import processors
+from rdonet_jax.runtime import processors
 
 
 def share(jobs: int = 1) -> None:

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rdonet_jax.cli.output import show_warnings
-from rdonet_jax.core import files
 from rdonet_jax.entropy.constriction_library import SlowCoderWarning
+from rdonet_jax.storage import files
 
 CACHE_BYTES = 2**28
 """Of compiled code on disk, at most."""

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from rdonet_jax.cli import errors, output
 from rdonet_jax.cli.errors import CommandError
 from rdonet_jax.cli.options.command_parser import STANDARD_STREAM
-from rdonet_jax.core.platform import PlatformError
+from rdonet_jax.runtime.platform import PlatformError
 
 INTERRUPTED = 128 + signal.SIGINT
 """The exit code after Ctrl-C."""

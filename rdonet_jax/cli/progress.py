@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rdonet_jax.cli.errors import CommandError
-from rdonet_jax.core import interrupts
+from rdonet_jax.runtime import interrupts
 
 if TYPE_CHECKING:
     from rdonet_jax.codec.codec import Report

@@ -24,7 +24,7 @@ from rdonet_jax.codec.family_codec import FamilyCodec
 from rdonet_jax.codec.fixed_rate import quantize, this_platform
 from rdonet_jax.codec.level_coder import CodeRun
 from rdonet_jax.codec.qualities import ImageQuality
-from rdonet_jax.core import compilation, partition
+from rdonet_jax.core import partition
 from rdonet_jax.core.config import BaselineConfig
 from rdonet_jax.entropy import distributions, likelihoods
 from rdonet_jax.entropy.runs import Run
@@ -33,6 +33,7 @@ from rdonet_jax.models import registry
 from rdonet_jax.models.baselines import context
 from rdonet_jax.models.baselines.context import Wavefront
 from rdonet_jax.models.zoo import Model
+from rdonet_jax.runtime import compilation
 
 
 def _apply(config: BaselineConfig, params: Any, method: str, *arguments: Any) -> Any:

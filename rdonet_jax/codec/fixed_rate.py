@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from rdonet_jax.codec import bitstream
-from rdonet_jax.core import compilation
+from rdonet_jax.runtime import compilation
 
 
 @functools.cache

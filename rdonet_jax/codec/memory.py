@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from rdonet_jax.codec import engine_choice, family_codec
-from rdonet_jax.core import system_memory
 from rdonet_jax.core.config import AnyConfig
+from rdonet_jax.runtime import system_memory
 
 
 def working_set_bytes(config: AnyConfig, grid: tuple[int, int]) -> int:

@@ -26,7 +26,7 @@ from rdonet_jax.codec.family_codec import FamilyCodec
 from rdonet_jax.codec.fixed_rate import quantize, this_platform
 from rdonet_jax.codec.level_coder import CodeRun
 from rdonet_jax.codec.qualities import ImageQuality
-from rdonet_jax.core import compilation, partition
+from rdonet_jax.core import partition
 from rdonet_jax.core.config import RDONetConfig
 from rdonet_jax.entropy import likelihoods
 from rdonet_jax.entropy.runs import Run
@@ -34,6 +34,7 @@ from rdonet_jax.metrics import distortion
 from rdonet_jax.models.rdonet import causal_prior
 from rdonet_jax.models.rdonet import network as rdonet
 from rdonet_jax.models.zoo import Model
+from rdonet_jax.runtime import compilation
 
 
 @functools.partial(compilation.jit, static_argnums=0)

@@ -137,9 +137,10 @@ class PortableConfig:
         last step is a residual block or none.
       hyper: inner channels of the hyper-encoder.
       hyper_latents: channels of z, by level.
-      embedding, conditioning, hidden: widths of the integer network of the priors: the embedding
-        of a decoded position, the context features from z and from the coarser levels (each), and
-        the hidden layers.
+      embedding: channels of the embedding of a decoded position in the integer network of the
+        priors.
+      conditioning: there, those of the context features from z, and from the coarser levels.
+      hidden: there, the width of the hidden layers.
       context: steps in which a level is decoded, 1, 2 (checkerboard) or 4.
       channel_groups: by level, the channels of y at which a new group begins. Within a step, groups
         are decoded one after the other, each with the earlier ones as context. Empty for one group.

@@ -18,7 +18,7 @@ def missing_as(kind: type[Exception]) -> Iterator[None]:
             raise
         raise kind(
             f"this needs {_package(error)}, which is not installed: pip install jax flax. Portable "
-            "models are coded without it where there is no search"
+            "models are coded without it where there is no search and no MS-SSIM"
         ) from error
 
 

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rdonet_jax.core import urls
 from rdonet_jax.evaluation import curve_schema, results
 from rdonet_jax.evaluation.curve_schema import TIMES
 from rdonet_jax.evaluation.results import Row
 from rdonet_jax.imaging import output_files
 from rdonet_jax.metrics.quality import QualityMetric
+from rdonet_jax.storage import urls
 
 
 class CurveError(ValueError):

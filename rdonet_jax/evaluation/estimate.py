@@ -23,7 +23,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from rdonet_jax.codec import codec
 from rdonet_jax.codec.qualities import stream_quality
-from rdonet_jax.core import compilation, partition
+from rdonet_jax.core import partition
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.evaluation.measures import Evaluated, EvaluationError, NamedImage
@@ -34,6 +34,7 @@ from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import encoder
 from rdonet_jax.rdo.encode_options import Plan
+from rdonet_jax.runtime import compilation
 
 BATCH_SIZE = 4
 """Images per batch, unless the caller says otherwise."""

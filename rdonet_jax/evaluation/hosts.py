@@ -12,10 +12,10 @@ from typing import TypeVar
 
 import jax
 
-from rdonet_jax.core import multihost
 from rdonet_jax.core.shard import Shard
 from rdonet_jax.evaluation.measures import EvaluationError
 from rdonet_jax.evaluation.results import Row
+from rdonet_jax.runtime import multihost
 
 PATIENCE_MS = multihost.A_DAY_MS
 """Milliseconds that a host which is done waits for the others."""

@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from rdonet_jax.codec import codec, engine_choice
 from rdonet_jax.codec.codec import Encoded
-from rdonet_jax.core import interrupts, partition, processors, urls
+from rdonet_jax.core import partition
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX, DEFAULT_CODER
 from rdonet_jax.core.shard import WHOLE, Shard
 from rdonet_jax.evaluation import estimate as evaluation_estimate
@@ -44,6 +44,8 @@ from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import coding, encoder
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
+from rdonet_jax.runtime import interrupts, processors
+from rdonet_jax.storage import urls
 
 FILE_SUFFIX, IMAGE_SUFFIX = COMPRESSED_SUFFIX, f"{COMPRESSED_SUFFIX}.png"
 """Appended to an image's name for its compressed file and for the decoded image."""

@@ -18,12 +18,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from rdonet_jax.core import system_memory, url_cache, urls
 from rdonet_jax.imaging import access, archive_copies, named_datasets, shards, srgb
 from rdonet_jax.imaging.errors import AccessError, ImageError
 from rdonet_jax.imaging.named_datasets import NamedDataset, NamedDatasetError
 from rdonet_jax.imaging.packed_image import PackedImage
 from rdonet_jax.imaging.shards import ShardImage
+from rdonet_jax.runtime import system_memory
+from rdonet_jax.storage import url_cache, urls
 
 SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".ppm")
 

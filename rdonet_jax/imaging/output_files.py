@@ -9,9 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from rdonet_jax.core import files, messages
+from rdonet_jax.core import messages
 from rdonet_jax.imaging.errors import ExistingFileError, ImageError
 from rdonet_jax.imaging.formats.writable import WRITABLE_FORMATS
+from rdonet_jax.storage import files
 
 LARGEST_SIDES = {"WEBP": 16383, "JPEG": 65500}
 """The largest width and height, in pixels, that these formats allow."""
@@ -84,7 +85,7 @@ def replace(
     write: Callable[[BinaryIO], object],
     like: os.stat_result | None = None,
 ) -> None:
-    """Writes a file with `write`, as `core.files.replace` does.
+    """Writes a file with `write`, as `storage.files.replace` does.
 
     Raises ImageError for whatever `write` raises, and if writing fails.
     """

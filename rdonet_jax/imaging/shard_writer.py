@@ -14,7 +14,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from rdonet_jax.core import files, interrupts, urls
 from rdonet_jax.imaging import dataset, image_names, srgb
 from rdonet_jax.imaging.dataset import DatasetWarning, ImageFile
 from rdonet_jax.imaging.errors import ImageError
@@ -28,6 +27,8 @@ from rdonet_jax.imaging.shards import (
     ShardImage,
     require_possible,
 )
+from rdonet_jax.runtime import interrupts
+from rdonet_jax.storage import files, urls
 
 SHARD_BYTES = 2**28
 """Bytes of a shard, at least; the last one may have fewer."""

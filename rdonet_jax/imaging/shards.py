@@ -23,9 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from rdonet_jax.core import messages, urls
+from rdonet_jax.core import messages
 from rdonet_jax.imaging.errors import AccessError, ImageError
 from rdonet_jax.imaging.packed_image import PackedImage
+from rdonet_jax.storage import urls
 
 INDEX = "index.npz"
 """The name of the index. It is written last, so shards without one are not complete."""

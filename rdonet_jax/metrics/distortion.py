@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax.core import compilation, partition
+from rdonet_jax.core import partition
+from rdonet_jax.runtime import compilation
 
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Exponents of the five scales of MS-SSIM, finest first (Wang, Simoncelli and Bovik, 2003)."""

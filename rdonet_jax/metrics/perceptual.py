@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from rdonet_jax.core import decibels, interrupts
+from rdonet_jax.core import decibels
 from rdonet_jax.metrics.libraries import MissingMetricError, Package, Program, load
+from rdonet_jax.runtime import interrupts
 
 SSIMULACRA2 = Package("ssimulacra2", "ssimulacra2", "metrics")
 PSNR_HVS_M = Package("psnr-hvsm", "psnr_hvsm", "metrics")

@@ -97,8 +97,8 @@ class Family(abc.ABC):
         """
         import jax
 
-        from rdonet_jax.core.platform import require_platform
         from rdonet_jax.models import param_tree
+        from rdonet_jax.runtime.platform import require_platform
 
         require_platform()
         tree = jax.eval_shape(lambda key: self.init_params(config, key), jax.random.key(0))

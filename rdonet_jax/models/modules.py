@@ -9,7 +9,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from rdonet_jax.core import compilation, partition
+from rdonet_jax.core import partition
+from rdonet_jax.runtime import compilation
 
 Module = TypeVar("Module", bound=nn.Module)
 

@@ -15,10 +15,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax.core import compilation, partition
+from rdonet_jax.core import partition
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import registry, zoo
+from rdonet_jax.runtime import compilation
 
 
 class HasParameters(Protocol):

@@ -152,7 +152,7 @@ class StepBatches:
 
     def _program(self, batch: _Batch) -> Callable[..., Any]:
         """The compiled function of a batch."""
-        from rdonet_jax.core import compilation
+        from rdonet_jax.runtime import compilation
 
         key = (batch.function, batch.static)
         with self._changed:

@@ -27,17 +27,17 @@ import numpy as np
 import safetensors
 from safetensors.numpy import save as serialize
 
-from rdonet_jax.core import files, url_cache, urls
 from rdonet_jax.core.cached import ProcessLock, cached_property
 from rdonet_jax.core.config import WEIGHTS_BYTES, AnyConfig
 from rdonet_jax.core.json_values import short_repr, truncate
-from rdonet_jax.core.platform import PlatformError, require_platform
 from rdonet_jax.entropy import distributions
 from rdonet_jax.entropy.distributions import CdfTables
 from rdonet_jax.models import packing, param_tree, registry, weights_file
 from rdonet_jax.models.step_batches import StepBatches
 from rdonet_jax.models.training_record import TrainingRecord
 from rdonet_jax.models.weights_file import METADATA_KEY, WeightsError
+from rdonet_jax.runtime.platform import PlatformError, require_platform
+from rdonet_jax.storage import files, url_cache, urls
 
 SUFFIX = ".safetensors"
 HASH_BYTES = 8

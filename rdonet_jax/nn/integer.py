@@ -27,7 +27,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax.core import compilation
 from rdonet_jax.core.config import ConfigError
 from rdonet_jax.nn import ops
 from rdonet_jax.nn.integer_format import (
@@ -41,6 +40,7 @@ from rdonet_jax.nn.integer_format import (
     OCTAVE,
     OCTAVES,
 )
+from rdonet_jax.runtime import compilation
 
 
 @functools.partial(compilation.jit, static_argnums=1)

@@ -20,7 +20,7 @@ import numpy as np
 from rdonet_jax.codec import codec, memory, partition_coding, preparation
 from rdonet_jax.codec.preparation import EncodeError, PreparedImage
 from rdonet_jax.codec.qualities import ImageQuality, parse_quality
-from rdonet_jax.core import compilation, partition
+from rdonet_jax.core import partition
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.metrics import distortion, loss
@@ -32,6 +32,7 @@ from rdonet_jax.nn import lapped
 from rdonet_jax.rdo import file_cost
 from rdonet_jax.rdo.file_cost import FileCost
 from rdonet_jax.rdo.search.costs import Costs
+from rdonet_jax.runtime import compilation
 
 
 class PartitionMaps(NamedTuple):

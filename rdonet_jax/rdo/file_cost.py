@@ -15,11 +15,12 @@ import numpy as np
 
 from rdonet_jax.codec import tiles
 from rdonet_jax.codec.codec import Encoded
-from rdonet_jax.core import compilation, partition
+from rdonet_jax.core import partition
 from rdonet_jax.core.partition import BLOCK
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.metrics.loss import AREA, Distortion, Term
 from rdonet_jax.rdo import encoder_tiles
+from rdonet_jax.runtime import compilation
 
 Maps = list[np.ndarray]
 """By distortion its maps, float64 [M, H/16, W/16], see `Distortion.maps`."""

@@ -14,12 +14,13 @@ from typing import NamedTuple
 import numpy as np
 
 from rdonet_jax.codec.qualities import parse_quality
-from rdonet_jax.core import compilation, partition
+from rdonet_jax.core import partition
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import image_regions, initial_masks
 from rdonet_jax.rdo.encode_options import MAX_PASSES
 from rdonet_jax.rdo.search import regions
+from rdonet_jax.runtime import compilation
 
 LARGEST = 16384.0
 """No variance of 8-bit gray levels is larger, so this threshold splits nothing."""

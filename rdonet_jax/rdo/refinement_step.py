@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from rdonet_jax.core import compilation, partition
+from rdonet_jax.core import partition
 from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.core.partition import BLOCK
 from rdonet_jax.entropy import soft_rounding
@@ -23,6 +23,7 @@ from rdonet_jax.models.portable.level_rate import RoundingNoise
 from rdonet_jax.models.portable.network import LevelLatents
 from rdonet_jax.models.portable.quality_maps import QualityMaps
 from rdonet_jax.nn import lapped
+from rdonet_jax.runtime import compilation
 
 Latents = tuple[LevelLatents, ...]
 """By level."""

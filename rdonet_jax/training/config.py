@@ -6,10 +6,10 @@ import dataclasses
 import math
 from collections.abc import Iterator
 
-from rdonet_jax.core import parallel
 from rdonet_jax.core.config import ConfigError
 from rdonet_jax.core.partition import BLOCK
 from rdonet_jax.metrics import loss
+from rdonet_jax.runtime import parallel
 from rdonet_jax.training import masks
 
 STAGE_SHARE = 2000 / 2600
@@ -44,8 +44,11 @@ class TrainingConfig:
     """One training run, apart from where its images lie.
 
     Attributes:
-      lmbda, metric, ms_ssim_share: the rate-distortion loss, see `rdonet_jax.metrics.loss`;
-        `ms_ssim_share` is for the metric "both" alone. A portable network has lambdas of its own.
+      lmbda: what the distortion weighs in the loss, see `rdonet_jax.metrics.loss`. A portable
+        network has lambdas of its own.
+      metric: the distortion of the loss, "mse", "ms-ssim", "both" or the name of another that is
+        registered.
+      ms_ssim_share: what MS-SSIM weighs in the metric "both", from 0 to 1.
       masks: the schedule of the masks, "two-stage" or the name of another that is registered, see
         `rdonet_jax.training.masks`.
       stage1_steps: steps with random masks, so that every level can code everything.
@@ -64,9 +67,10 @@ class TrainingConfig:
         padding: replicated, and neither coded nor counted.
       resident: keep the images on the devices and cut the crops there, see
         `rdonet_jax.training.device_crops`.
-      learning_rate, warmup_steps, schedule, final_rate: the peak step size, how long it takes to
-        get there, how it falls then, and what share of it is left at the end. A warm-up of as many
-        steps as there are is a tenth of them.
+      learning_rate: the peak step size.
+      warmup_steps: how long it takes to get there. As many as there are steps is a tenth of them.
+      schedule: how the step size falls then.
+      final_rate: what share of the peak is left at the end.
       optimizer: "adam", or for the kernels "muon" or "soap", see `rdonet_jax.training.muon` and
         `rdonet_jax.training.soap`.
       switch: what happens to the optimizer at the second stage, see

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 
-from rdonet_jax.core import processors
 from rdonet_jax.core.config import ConfigError
 from rdonet_jax.imaging.dataset import ImageDataset, in_threads
+from rdonet_jax.runtime import processors
 from rdonet_jax.training.config import TrainingConfig
 
 if TYPE_CHECKING:

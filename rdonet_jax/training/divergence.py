@@ -16,8 +16,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from rdonet_jax.core import compilation, files, multihost
 from rdonet_jax.core.config import AnyConfig
+from rdonet_jax.runtime import compilation, multihost
+from rdonet_jax.storage import files
 from rdonet_jax.training import checkpoints, precision, train_state
 from rdonet_jax.training import crops as training_crops
 from rdonet_jax.training import step as training_step

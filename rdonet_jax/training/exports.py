@@ -14,9 +14,9 @@ from typing import Any
 
 import jax
 
-from rdonet_jax.core import files
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.models.training_record import TrainingRecord
+from rdonet_jax.storage import files
 from rdonet_jax.training import run_log
 from rdonet_jax.training.run_dir import Run, RunError
 from rdonet_jax.training.run_log import LOG_FILE

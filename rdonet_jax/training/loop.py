@@ -11,9 +11,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from rdonet_jax.core import multihost
 from rdonet_jax.core.config import AnyConfig, ConfigError
 from rdonet_jax.imaging.dataset import ImageDataset
+from rdonet_jax.runtime import multihost
 from rdonet_jax.training import (
     crops as training_crops,
 )

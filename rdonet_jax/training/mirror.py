@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 
-from rdonet_jax.core import urls
-from rdonet_jax.core.urls import UrlError
+from rdonet_jax.storage import urls
+from rdonet_jax.storage.urls import UrlError
 from rdonet_jax.training import checkpoints, exports
 from rdonet_jax.training.run_dir import LOCK_FILE, RunError
 

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rdonet_jax.core import multihost
 from rdonet_jax.core.config import ConfigError
 from rdonet_jax.imaging import dataset
 from rdonet_jax.models import registry, zoo
+from rdonet_jax.runtime import multihost
 from rdonet_jax.training import (
     crops as training_crops,
 )

@@ -26,10 +26,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from rdonet_jax.core import files, multihost
 from rdonet_jax.core.config import AnyConfig, ConfigError, from_dict
 from rdonet_jax.imaging.dataset import DatasetFingerprint
 from rdonet_jax.models import registry
+from rdonet_jax.runtime import multihost
+from rdonet_jax.storage import files
 from rdonet_jax.training import checkpoints, lengthening, run_log
 from rdonet_jax.training.config import TrainingConfig
 from rdonet_jax.training.precision import compute_dtype

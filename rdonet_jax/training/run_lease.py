@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rdonet_jax.core import urls
+from rdonet_jax.storage import urls
 from rdonet_jax.training.run_dir import LOCK_FILE, RunError
 
 LEASE_S = 60.0

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from rdonet_jax.core import files
+from rdonet_jax.storage import files
 
 LOG_FILE = "log.jsonl"
 

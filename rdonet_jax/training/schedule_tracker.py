@@ -20,8 +20,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from rdonet_jax.core import multihost
 from rdonet_jax.core.config import ConfigError
+from rdonet_jax.runtime import multihost
 from rdonet_jax.training import masks
 from rdonet_jax.training.checkpoints import Progress
 from rdonet_jax.training.config import RunLength, TrainingConfig

@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from rdonet_jax.core import parallel
 from rdonet_jax.core.config import ConfigError
+from rdonet_jax.runtime import parallel
 from rdonet_jax.training.config import TrainingConfig
 
 AXIS = "devices"

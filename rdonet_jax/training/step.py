@@ -18,11 +18,12 @@ import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
-from rdonet_jax.core import multihost, parallel, partition
+from rdonet_jax.core import partition
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.metrics import distortion, loss
 from rdonet_jax.models import registry
 from rdonet_jax.nn import lapped
+from rdonet_jax.runtime import multihost, parallel
 from rdonet_jax.training import draws, optimizer, precision, sharding
 from rdonet_jax.training.config import TrainingConfig
 from rdonet_jax.training.crops import Batch

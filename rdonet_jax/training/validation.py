@@ -13,10 +13,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax.core import compilation, multihost, parallel, partition
+from rdonet_jax.core import partition
 from rdonet_jax.core.config import QUALITY_SEGMENT, AnyConfig
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import hierarchy, registry
+from rdonet_jax.runtime import compilation, multihost, parallel
 from rdonet_jax.training import precision, sharding
 from rdonet_jax.training.config import TrainingConfig
 from rdonet_jax.training.step import weighted_loss

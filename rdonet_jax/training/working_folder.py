@@ -15,7 +15,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from rdonet_jax.core import interrupts, multihost, urls
+from rdonet_jax.runtime import interrupts, multihost
+from rdonet_jax.storage import urls
 from rdonet_jax.training import mirror, run_dir
 from rdonet_jax.training.mirror import Mirror
 from rdonet_jax.training.run_dir import RunError

@@ -11,9 +11,9 @@ import pytest
 
 from rdonet_jax.cli import blas_threads
 from rdonet_jax.codec import codec
-from rdonet_jax.core import processors
 from rdonet_jax.imaging import srgb
 from rdonet_jax.models import zoo
+from rdonet_jax.runtime import processors
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.once

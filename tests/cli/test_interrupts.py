@@ -18,10 +18,12 @@ from rdonet_jax.cli import main as cli_main
 from rdonet_jax.cli.files import batch, jobs
 from rdonet_jax.cli.progress import InterruptibleSearch
 from rdonet_jax.codec import codec
-from rdonet_jax.core import files, interrupts, partition
+from rdonet_jax.core import partition
 from rdonet_jax.rdo import encoder, image_regions
 from rdonet_jax.rdo.encode_options import Plan
 from rdonet_jax.rdo.search import costs, regions
+from rdonet_jax.runtime import interrupts
+from rdonet_jax.storage import files
 from tests.conftest import ROOT
 
 pytestmark = [
@@ -60,7 +62,7 @@ import pathlib, sys, time
 class SlowImport:
     @staticmethod
     def find_spec(name, *_):
-        if name == "rdonet_jax.core.interrupts":
+        if name == "rdonet_jax.runtime.interrupts":
             pathlib.Path("begun").touch()
             time.sleep(600)
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from rdonet_jax.codec import bitstream, codec
-from rdonet_jax.core import system_memory
 from rdonet_jax.imaging import reader, srgb
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import encode_options
+from rdonet_jax.runtime import system_memory
 from tests.cli.conftest import LEVELS_OF_A_SPLIT_BLOCK, contents
 from tests.conftest import ROOT
 

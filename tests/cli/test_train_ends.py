@@ -12,8 +12,9 @@ from types import SimpleNamespace
 import pytest
 
 from rdonet_jax.cli.commands import train
-from rdonet_jax.core import multihost, presets
+from rdonet_jax.core import presets
 from rdonet_jax.models import zoo
+from rdonet_jax.runtime import multihost
 from rdonet_jax.training import run as training_run
 from rdonet_jax.training import run_dir
 from rdonet_jax.training.loop import Outcome

@@ -11,8 +11,8 @@ from rdonet_jax.cli.commands import eval as eval_command
 from rdonet_jax.cli.commands import train
 from rdonet_jax.cli.files import jobs, remote_files
 from rdonet_jax.codec import bitstream
-from rdonet_jax.core import urls
 from rdonet_jax.evaluation import curves
+from rdonet_jax.storage import urls
 from tests import curve_samples
 
 

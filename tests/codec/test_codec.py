@@ -13,9 +13,10 @@ from rdonet_jax.codec import bitstream, codec, fixed_rate, memory, partition_cod
 from rdonet_jax.codec import rdonet as rdonet_codec
 from rdonet_jax.codec.bitstream import FormatError
 from rdonet_jax.codec.preparation import EncodeError
-from rdonet_jax.core import config, partition, presets, system_memory
+from rdonet_jax.core import config, partition, presets
 from rdonet_jax.core.defaults import MAX_PIXELS
 from rdonet_jax.entropy import range_coder
+from rdonet_jax.runtime import system_memory
 from tests import compiled
 from tests.conftest import quick_key
 

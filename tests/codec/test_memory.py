@@ -11,11 +11,12 @@ import pytest
 from rdonet_jax.codec import memory, tiles
 from rdonet_jax.codec import rdonet as rdonet_codec
 from rdonet_jax.codec.portable import jax_engine
-from rdonet_jax.core import partition, presets, system_memory
+from rdonet_jax.core import partition, presets
 from rdonet_jax.metrics import loss
 from rdonet_jax.models import registry
 from rdonet_jax.models.portable.network import LevelLatents
 from rdonet_jax.rdo import cost, encoder_tiles, file_cost, refinement_step
+from rdonet_jax.runtime import system_memory
 
 pytestmark = [pytest.mark.optimized, pytest.mark.once]
 

@@ -16,10 +16,11 @@ from rdonet_jax.codec import bitstream, codec, memory, partition_coding, qualiti
 from rdonet_jax.codec.bitstream import FormatError
 from rdonet_jax.codec.portable import engines, jax_engine, numpy_engine
 from rdonet_jax.codec.preparation import EncodeError
-from rdonet_jax.core import partition, presets, system_memory
+from rdonet_jax.core import partition, presets
 from rdonet_jax.core.defaults import MAX_PIXELS
 from rdonet_jax.entropy import distributions
 from rdonet_jax.models import registry
+from rdonet_jax.runtime import system_memory
 from tests import compiled, portable_params
 from tests.codec.test_codec import KINDS, SIZES, assert_same_symbols, image_of, unreachable
 

@@ -10,11 +10,11 @@ import jax
 import pytest
 
 from rdonet_jax.cli.commands import eval as eval_command
-from rdonet_jax.core import multihost
 from rdonet_jax.core.config import ConfigError
 from rdonet_jax.evaluation import hosts, real_files
 from rdonet_jax.evaluation.measures import EvaluationError
 from rdonet_jax.evaluation.results import Row
+from rdonet_jax.runtime import multihost
 from tests.conftest import ROOT
 from tests.training.whole_runs.conftest import cluster_of_two
 

@@ -11,7 +11,6 @@ import pytest
 
 from rdonet_jax.cli.commands import eval as eval_command
 from rdonet_jax.codec import bitstream, codec, engine_choice
-from rdonet_jax.core import processors
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.evaluation import curves, estimate, real_files, results, study
 from rdonet_jax.evaluation.curves import Curve
@@ -24,6 +23,7 @@ from rdonet_jax.metrics import libraries, quality
 from rdonet_jax.rdo import coding, effort, encoder  # fmt: skip
 from rdonet_jax.rdo.encode_options import EncodeOptions
 from rdonet_jax.rdo.encoder import Plan
+from rdonet_jax.runtime import processors
 
 pytestmark = pytest.mark.once
 

@@ -12,7 +12,6 @@ import jax
 import pytest
 
 from rdonet_jax.cli.commands import eval as eval_command
-from rdonet_jax.core import multihost
 from rdonet_jax.core.shard import WHOLE, Shard
 from rdonet_jax.evaluation import anchors, curves, real_files, study
 from rdonet_jax.evaluation.measures import EvaluationError
@@ -22,6 +21,7 @@ from rdonet_jax.metrics import quality
 from rdonet_jax.metrics.libraries import MissingMetricError
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import effort
+from rdonet_jax.runtime import multihost
 from tests import curve_samples
 
 

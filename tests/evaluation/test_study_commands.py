@@ -12,9 +12,9 @@ from PIL import Image
 
 from rdonet_jax.cli.commands import eval as eval_command
 from rdonet_jax.cli.options import eval_options, host_options
-from rdonet_jax.core import multihost
 from rdonet_jax.evaluation import anchors, bd_rates, curves, hosts, real_files
 from rdonet_jax.evaluation.measures import EvaluationError
+from rdonet_jax.runtime import multihost
 from tests import curve_samples
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rdonet_jax.core import files
+from rdonet_jax.storage import files
 
 FILE = "state.json"
 ENDED = "ended the process"

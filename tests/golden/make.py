@@ -11,6 +11,7 @@ otherwise.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import sys
@@ -105,6 +106,7 @@ def make_regions(model: zoo.Model) -> None:
 
 def main() -> None:
     """Replaces what is there."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
     for path in FOLDER.glob(f"*{zoo.SUFFIX}"):
         path.unlink()
     preset = presets.mini()

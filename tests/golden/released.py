@@ -6,6 +6,7 @@ is the promise that files stay readable.
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
@@ -37,6 +38,7 @@ def released() -> dict[str, Path]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     symbols = json.loads(SYMBOLS.read_text()) if SYMBOLS.exists() else {}
     for digest, path in released().items():
         if digest not in symbols:

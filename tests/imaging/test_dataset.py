@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import ExifTags, Image
 
-from rdonet_jax.core import system_memory
 from rdonet_jax.imaging import dataset, srgb
 from rdonet_jax.imaging.dataset import DatasetError, DatasetWarning
+from rdonet_jax.runtime import system_memory
 from tests.imaging.image_folders import found, plant
 
 pytestmark = pytest.mark.once

@@ -18,11 +18,12 @@ import pytest
 from PIL import Image
 
 from rdonet_jax.cli import lazy_commands
-from rdonet_jax.core import interrupts, urls
 from rdonet_jax.evaluation import real_files
 from rdonet_jax.imaging import dataset, pillow_files, shard_writer, shards, srgb
 from rdonet_jax.imaging.dataset import DatasetError, DatasetWarning
 from rdonet_jax.imaging.shards import INDEX, KINDS, Index, ShardError
+from rdonet_jax.runtime import interrupts
+from rdonet_jax.storage import urls
 
 pytestmark = pytest.mark.once
 

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rdonet_jax.core import compilation
 from rdonet_jax.metrics import distortion, loss
 from rdonet_jax.metrics.loss import AREA
+from rdonet_jax.runtime import compilation
 
 
 def images(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:

@@ -15,11 +15,12 @@ from flax.traverse_util import flatten_dict
 from safetensors.numpy import save as serialize
 
 from rdonet_jax.codec import codec
-from rdonet_jax.core import config, defaults, files, presets
+from rdonet_jax.core import config, defaults, presets
 from rdonet_jax.entropy import distributions
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.models.rdonet import network as rdonet
 from rdonet_jax.models.step_batches import StepBatches
+from rdonet_jax.storage import files
 
 
 def test_weights_come_back_in_half_precision_with_their_configuration(tiny_weights, tiny_model):

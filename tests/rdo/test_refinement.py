@@ -384,6 +384,6 @@ def test_numbers_of_iterations_that_there_are_not_are_refused(iterations):
 def test_an_image_whose_refinement_takes_more_memory_than_there_is_is_refused(
     start_model, photograph, monkeypatch
 ):
-    monkeypatch.setattr("rdonet_jax.core.system_memory.available_bytes", lambda: 2**24)
+    monkeypatch.setattr("rdonet_jax.runtime.system_memory.available_bytes", lambda: 2**24)
     with pytest.raises(EncodeError, match="refining its latents takes about"):
         refinement.require_memory(start_model, photograph.shape[:2])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from rdonet_jax.core import files, presets
+from rdonet_jax.core import presets
 from rdonet_jax.models import zoo
+from rdonet_jax.storage import files
 from rdonet_jax.training import exports, run_log
 from rdonet_jax.training.config import TrainingConfig
 from rdonet_jax.training.divergence import DivergenceError

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rdonet_jax.core import urls
+from rdonet_jax.storage import urls
 from rdonet_jax.training import mirror
 from rdonet_jax.training.mirror import Mirror, UncopiedError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rdonet_jax.core import parallel
+from rdonet_jax.runtime import parallel
 from tests.training.whole_runs.conftest import all_ended, cluster_of_two, ended, started
 
 SCRIPT = """

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rdonet_jax.core import parallel
+from rdonet_jax.runtime import parallel
 from rdonet_jax.training import config as training_config
 from rdonet_jax.training import precision, sharding, train_state, validation
 from rdonet_jax.training import step as training_step

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rdonet_jax.core import multihost, presets
+from rdonet_jax.core import presets
 from rdonet_jax.core.config import ConfigError
 from rdonet_jax.imaging import dataset
+from rdonet_jax.runtime import multihost
 from rdonet_jax.training import crops as training_crops
 from rdonet_jax.training import run as training_run
 from rdonet_jax.training import run_dir

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import pytest
 
-from rdonet_jax.core import urls
+from rdonet_jax.storage import urls
 from rdonet_jax.training import run_lease
 from rdonet_jax.training.run_dir import LOCK_FILE, RunError
 from rdonet_jax.training.run_lease import LEASE_S, SETTLING_S, Lease

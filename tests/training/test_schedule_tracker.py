@@ -9,8 +9,9 @@ import numpy as np
 import optax
 import pytest
 
-from rdonet_jax.core import multihost, presets
+from rdonet_jax.core import presets
 from rdonet_jax.core.config import ConfigError
+from rdonet_jax.runtime import multihost
 from rdonet_jax.training import masks, optimizer, schedule_tracker
 from rdonet_jax.training.checkpoints import Progress
 from rdonet_jax.training.config import CHOICES, RunLength, TrainingConfig

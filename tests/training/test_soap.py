@@ -8,8 +8,9 @@ import numpy as np
 import optax
 import pytest
 
-from rdonet_jax.core import compilation, presets
+from rdonet_jax.core import presets
 from rdonet_jax.core.config import ConfigError
+from rdonet_jax.runtime import compilation
 from rdonet_jax.training import optimizer, soap
 from tests.training import kernel_params
 

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from rdonet_jax.core import interrupts, multihost
+from rdonet_jax.runtime import interrupts, multihost
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs the signals of POSIX")
 

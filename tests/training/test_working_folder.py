@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from rdonet_jax.cli.commands import train
-from rdonet_jax.core import interrupts, multihost, urls
 from rdonet_jax.core.config import ConfigError
+from rdonet_jax.runtime import interrupts, multihost
+from rdonet_jax.storage import urls
 from rdonet_jax.training import mirror, run_lease, working_folder
 from rdonet_jax.training.divergence import DivergenceError
 from rdonet_jax.training.mirror import UncopiedError

@@ -19,9 +19,9 @@ from rdonet_jax.cli.files import streams
 from rdonet_jax.cli.files.file_result import FilePath, FileResult, Work
 from rdonet_jax.cli.options.command_parser import STANDARD_STREAM
 from rdonet_jax.cli.output import errors_as_json, escaped, failed, note, say, say_beside
-from rdonet_jax.core import urls
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX, IMAGE_SUFFIX
 from rdonet_jax.models.library import ModelLibrary
+from rdonet_jax.storage import urls
 
 if TYPE_CHECKING:
     from rdonet_jax.cli.files.batch import Outcome, Outcomes, Summary

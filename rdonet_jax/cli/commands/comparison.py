@@ -20,11 +20,12 @@ from rdonet_jax.cli.files import streams
 from rdonet_jax.cli.files.file_result import FilePath
 from rdonet_jax.cli.output import errors_as_json, say
 from rdonet_jax.cli.progress import progress_bar
-from rdonet_jax.core import optional_packages, system_memory
+from rdonet_jax.core import optional_packages
 from rdonet_jax.core.defaults import MAX_PIXELS
-from rdonet_jax.core.platform import PlatformError
 from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.models.library import ModelLibrary
+from rdonet_jax.runtime import system_memory
+from rdonet_jax.runtime.platform import PlatformError
 
 if TYPE_CHECKING:
     import numpy as np

@@ -27,9 +27,9 @@ from rdonet_jax.core.defaults import (
     DEFAULT_MODEL,
     DEFAULT_ROI_GAIN,
 )
-from rdonet_jax.core.platform import PlatformError
 from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.models.library import ModelLibrary
+from rdonet_jax.runtime.platform import PlatformError
 
 if TYPE_CHECKING:
     import numpy as np

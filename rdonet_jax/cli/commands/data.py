@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from rdonet_jax.cli import output
 from rdonet_jax.cli.options import argument_types
 from rdonet_jax.cli.program import Parser, exit_code
-from rdonet_jax.core import urls
 from rdonet_jax.imaging import dataset, shard_writer, shards
+from rdonet_jax.storage import urls
 
 EXPECTED_ERRORS = (dataset.DatasetError, shards.ShardError)
 

@@ -18,8 +18,8 @@ from typing import BinaryIO
 
 from rdonet_jax.cli.errors import CommandError
 from rdonet_jax.cli.output import say
-from rdonet_jax.core import files
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX
+from rdonet_jax.storage import files
 
 MIME_TYPE = "image/x-rdonet"
 

@@ -21,8 +21,7 @@ from rdonet_jax.cli import output
 from rdonet_jax.cli.options import eval_options, host_options
 from rdonet_jax.cli.program import exit_code
 from rdonet_jax.codec.preparation import EncodeError
-from rdonet_jax.core import config, multihost
-from rdonet_jax.core.platform import require_platform
+from rdonet_jax.core import config
 from rdonet_jax.evaluation import bd_rates, curves, hosts, measures, real_files, shards, study
 from rdonet_jax.evaluation.curves import Curve
 from rdonet_jax.evaluation.report import page, plots, showcase
@@ -31,6 +30,8 @@ from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.metrics import libraries
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo import effort, encode_options
+from rdonet_jax.runtime import multihost
+from rdonet_jax.runtime.platform import require_platform
 
 EXPECTED_ERRORS = (
     bd_rates.BdRateError,

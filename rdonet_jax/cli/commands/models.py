@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from rdonet_jax.cli.errors import explained
 from rdonet_jax.cli.output import errors_as_json, say
 from rdonet_jax.core.defaults import DEFAULT_MODEL
-from rdonet_jax.core.platform import PlatformError
 from rdonet_jax.models.library import ModelLibrary
+from rdonet_jax.runtime.platform import PlatformError
 
 if TYPE_CHECKING:
     from rdonet_jax.models.zoo import Model

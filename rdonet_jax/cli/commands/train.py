@@ -23,10 +23,12 @@ from rdonet_jax.cli.options import argument_types, config_options, host_options,
 from rdonet_jax.cli.options.config_options import Section
 from rdonet_jax.cli.options.run_settings import RunSettings
 from rdonet_jax.cli.program import Parser, exit_code
-from rdonet_jax.core import config, interrupts, multihost, presets, urls
-from rdonet_jax.core.platform import require_platform
+from rdonet_jax.core import config, presets
 from rdonet_jax.imaging import dataset
 from rdonet_jax.models import registry, zoo
+from rdonet_jax.runtime import interrupts, multihost
+from rdonet_jax.runtime.platform import require_platform
+from rdonet_jax.storage import urls
 from rdonet_jax.training import checkpoints, divergence, fine_tuning, run_dir, run_log
 from rdonet_jax.training import config as training_config
 from rdonet_jax.training import run as training_run
@@ -310,7 +312,7 @@ def export(arguments: Sequence[str], program: str) -> int:
     )
     parser.add_argument(
         "--pack", action="store_true",
-        help="large kernels in 7 to 8 bits per weight: less than half the size",
+        help="large kernels in 7 to 8 bits per weight, which halves the file of a large network",
     )  # fmt: skip
     options = parser.parse_args(arguments)
     with libraries.quiet_libraries():

@@ -19,7 +19,8 @@ from rdonet_jax.cli.errors import CommandError, TargetExists, cause_of
 from rdonet_jax.cli.files import remote_files
 from rdonet_jax.cli.files.file_result import FileResult
 from rdonet_jax.cli.files.jobs import Failed, Job
-from rdonet_jax.core import interrupts, optional_packages
+from rdonet_jax.core import optional_packages
+from rdonet_jax.runtime import interrupts
 
 SAMPLES = 3
 """Bytes of a pixel before compression, by which speeds are counted."""

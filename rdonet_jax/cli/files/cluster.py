@@ -29,9 +29,10 @@ from rdonet_jax.cli.files import batch, remote_files
 from rdonet_jax.cli.files.batch import Failed, Outcome, Outcomes, Skipped
 from rdonet_jax.cli.files.file_result import FileResult
 from rdonet_jax.cli.files.jobs import Job
-from rdonet_jax.core import messages, urls
+from rdonet_jax.core import messages
 from rdonet_jax.models.library import ModelLibrary
 from rdonet_jax.models.step_batches import StepBatches
+from rdonet_jax.storage import urls
 
 if TYPE_CHECKING:
     from ray.data import Dataset

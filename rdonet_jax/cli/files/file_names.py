@@ -9,7 +9,8 @@ import secrets
 import unicodedata
 from collections.abc import Callable, Sequence
 
-from rdonet_jax.core import interrupts, urls
+from rdonet_jax.runtime import interrupts
+from rdonet_jax.storage import urls
 
 
 def names_of(data: bytes, null: bool = False) -> list[str]:

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from rdonet_jax.cli.errors import CommandError, cause_of, explained
 from rdonet_jax.cli.files import file_names, streams
-from rdonet_jax.core import urls
 from rdonet_jax.core.defaults import COMPRESSED_SUFFIX, IMAGE_SUFFIX
 from rdonet_jax.core.shard import Shard
+from rdonet_jax.storage import urls
 
 
 class Job(NamedTuple):

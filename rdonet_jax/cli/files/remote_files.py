@@ -10,7 +10,8 @@ from pathlib import Path
 from rdonet_jax.cli.errors import TargetExists
 from rdonet_jax.cli.files.file_result import FilePath
 from rdonet_jax.cli.files.streams import Stream
-from rdonet_jax.core import interrupts, urls
+from rdonet_jax.runtime import interrupts
+from rdonet_jax.storage import urls
 
 
 def exists(name: str) -> bool:

@@ -20,7 +20,7 @@ from rdonet_jax.cli import output
 from rdonet_jax.cli.errors import CommandError
 from rdonet_jax.cli.files.file_result import FilePath
 from rdonet_jax.cli.options.command_parser import STANDARD_STREAM
-from rdonet_jax.core import interrupts
+from rdonet_jax.runtime import interrupts
 
 INPUT, OUTPUT = "standard input", "standard output"
 _FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", None))

@@ -11,9 +11,9 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from rdonet_jax.core import urls
 from rdonet_jax.core.shard import Shard
 from rdonet_jax.imaging.formats.writable import WRITABLE_FORMATS
+from rdonet_jax.storage import urls
 
 MOST_BYTES = 2**62
 """The largest size of a file that can be asked for."""

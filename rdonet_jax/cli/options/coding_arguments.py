@@ -113,7 +113,7 @@ def add_compress(commands: Any) -> None:
     add_engine_option(coding)
     coding.add_argument(
         "--strip", action="store_true",
-        help="drop the color profile, converting to sRGB, and the EXIF data",
+        help="drop all metadata, and convert the colors to sRGB",
     )  # fmt: skip
     coding.add_argument(
         "--first-frame", action="store_true",

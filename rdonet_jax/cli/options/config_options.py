@@ -54,7 +54,9 @@ def add(parser: argparse.ArgumentParser, section: Section, title: str) -> None:
     for field in section.fields():
         names = [f"--{section.name}.{dashed(field)}", *section.flags(field)]
         default = getattr(section.defaults, field, None)
-        words = [texts.get(field, ""), "" if default is None else f"(default: {_shown(default)})"]
+        as_json = typing.get_origin(hints[field]) is tuple and _is_ragged(hints[field])
+        shown = repr(json.dumps(default)) if as_json else _shown(default)
+        words = [texts.get(field, ""), "" if default is None else f"(default: {shown})"]
         group.add_argument(
             *names,
             dest=f"{section.name}.{field}",

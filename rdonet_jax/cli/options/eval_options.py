@@ -8,13 +8,13 @@ from typing import Any
 
 from rdonet_jax.cli.options import argument_types, host_options
 from rdonet_jax.cli.program import Parser
-from rdonet_jax.core import urls
 from rdonet_jax.core.defaults import DEFAULT_CODER
 from rdonet_jax.core.shard import WHOLE
 from rdonet_jax.entropy import range_coder
 from rdonet_jax.evaluation import anchors, estimate
 from rdonet_jax.metrics import quality
 from rdonet_jax.rdo import effort, encode_options, initial_masks
+from rdonet_jax.storage import urls
 
 NEEDS: Sequence[tuple[str, Sequence[str]]] = (
     ("--model", ("--data",)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from rdonet_jax.core import multihost
+from rdonet_jax.runtime import multihost
 
 
 def add(parser: argparse.ArgumentParser) -> None:

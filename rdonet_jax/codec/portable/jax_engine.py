@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from rdonet_jax.codec.portable.engine import Array, Engine
-from rdonet_jax.core import compilation
 from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models.portable import integer_prior, quality_maps
@@ -25,6 +24,7 @@ from rdonet_jax.models.portable.integer_format import PLANES
 from rdonet_jax.models.portable.quality_maps import LevelQuality
 from rdonet_jax.models.step_batches import StepBatches
 from rdonet_jax.nn import integer
+from rdonet_jax.runtime import compilation
 
 
 class AtQuality(NamedTuple):

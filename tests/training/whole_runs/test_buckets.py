@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 from rdonet_jax.cli.commands import train
-from rdonet_jax.core import urls
 from rdonet_jax.imaging import shard_writer, shards
 from rdonet_jax.models import zoo
+from rdonet_jax.storage import urls
 from rdonet_jax.training import mirror, run_lease, working_folder
 from rdonet_jax.training.run_dir import LOCK_FILE, RunError
 

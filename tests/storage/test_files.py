@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from rdonet_jax.core import files
+from rdonet_jax.storage import files
 
 pytestmark = pytest.mark.once
 

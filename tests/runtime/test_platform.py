@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import rdonet_jax
-from rdonet_jax.core import compilation
-from rdonet_jax.core.platform import PlatformError, require_platform
+from rdonet_jax.runtime import compilation
+from rdonet_jax.runtime.platform import PlatformError, require_platform
 
 SENTENCE = "^JAX_PLATFORMS=cuda: JAX finds no such platform here$"
 

@@ -11,9 +11,9 @@ import jax
 import numpy as np
 import pytest
 
-from rdonet_jax.core import multihost
 from rdonet_jax.core.config import ConfigError
-from rdonet_jax.core.multihost import Cluster
+from rdonet_jax.runtime import multihost
+from rdonet_jax.runtime.multihost import Cluster
 from tests.training.whole_runs.conftest import LIMIT, all_ended, cluster_of_two, ended, started
 
 EXCHANGES = 200

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from rdonet_jax.core import interrupts, url_cache, urls
+from rdonet_jax.runtime import interrupts
+from rdonet_jax.storage import url_cache, urls
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.once

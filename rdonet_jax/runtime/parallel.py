@@ -1,6 +1,6 @@
 """Functions of one device that run on all devices of all hosts, by `jax.pmap` or over a mesh.
 
-They have the options of `core.compilation`.
+They have the options of `runtime.compilation`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, PartitionSpec
 
-from rdonet_jax.core import compilation
+from rdonet_jax.runtime import compilation
 
 KINDS = ("pmap", "shard_map")
 """Ways to run a function on every device of all hosts, see `over_devices`."""

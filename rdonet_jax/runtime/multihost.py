@@ -26,8 +26,9 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from rdonet_jax.core import compilation, interrupts, messages, parallel
+from rdonet_jax.core import messages
 from rdonet_jax.core.config import ConfigError
+from rdonet_jax.runtime import compilation, interrupts, parallel
 
 PATIENCE_MS = 30 * 60 * 1000
 """Milliseconds that a host waits for the others at a barrier."""

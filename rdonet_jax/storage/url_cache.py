@@ -18,8 +18,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from rdonet_jax.core import files, interrupts, urls
-from rdonet_jax.core.urls import Entry, UrlError
+from rdonet_jax.runtime import interrupts
+from rdonet_jax.storage import files, urls
+from rdonet_jax.storage.urls import Entry, UrlError
 
 TRANSFERS = 16
 """Files that are copied at a time. They mostly wait for the network."""

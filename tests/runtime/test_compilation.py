@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rdonet_jax.core import compilation, parallel
+from rdonet_jax.runtime import compilation, parallel
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.optimized

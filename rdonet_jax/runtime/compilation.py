@@ -31,7 +31,7 @@ from typing import Any
 import jax
 import jax.extend.core
 
-from rdonet_jax.core.platform import require_platform
+from rdonet_jax.runtime.platform import require_platform
 
 CPU_OPTIONS: Mapping[str, str] = {"xla_cpu_experimental_ynn_fusion_type": ""}
 """Disables YNNPACK: the option lists the operations that XLA may give to it."""

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rdonet_jax.core import compilation, parallel
+from rdonet_jax.runtime import compilation, parallel
 
 pytestmark = pytest.mark.optimized
 
