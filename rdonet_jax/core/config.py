@@ -191,6 +191,13 @@ class PortableConfig:
             if len(getattr(self, name)) != count:
                 raise ConfigError(f"{name} needs {count} counts, got {getattr(self, name)}")
         self._require_widths()
+        self._require_transforms()
+        if self.context not in (1, 2, 4):
+            raise ConfigError(f"context takes 1, 2 or 4 steps, not {self.context}")
+        self._require_channel_groups()
+        self._require_knots()
+
+    def _require_transforms(self) -> None:
         if any(y > e for y, e in zip(self.latents, self.features, strict=True)):
             raise ConfigError(f"more latents {self.latents} than features {self.features}")
         if not all(0 <= n <= y for n, y in zip(self.embedded, self.latents, strict=True)):
@@ -206,9 +213,8 @@ class PortableConfig:
             raise ConfigError(
                 f"nonlinearity is 'residual', 'gdn' or 'none', not {short_repr(self.nonlinearity)}"
             )
-        if self.context not in (1, 2, 4):
-            raise ConfigError(f"context takes 1, 2 or 4 steps, not {self.context}")
-        self._require_channel_groups()
+
+    def _require_knots(self) -> None:
         if not 2 <= self.knots <= MAX_KNOTS or len(self.thresholds) != self.knots:
             raise ConfigError(
                 f"{self.knots} knots need as many pairs of thresholds, two at least and "
