@@ -71,7 +71,8 @@ sys.meta_path.insert(0, SlowImport)
 
 WRITER = """
 import time
-from rdonet_jax.core import files, interrupts
+from rdonet_jax.runtime import interrupts
+from rdonet_jax.storage import files
 interrupts.install_handlers()
 
 def write(file):
@@ -85,7 +86,7 @@ files.replace("a", write)
 
 FOLDER = """
 import os, time
-from rdonet_jax.core import interrupts
+from rdonet_jax.runtime import interrupts
 interrupts.install_handlers()
 with interrupts.temporary_folder() as folder:
     for name in ("input", "output"):
@@ -262,7 +263,7 @@ def test_what_nobody_reads_does_not_keep_a_process_that_is_to_end(tmp_path):
     """Standard output is a full pipe, and its writer waits in it."""
     script = """
 import os, pathlib
-from rdonet_jax.core import interrupts
+from rdonet_jax.runtime import interrupts
 interrupts.install_handlers()
 with interrupts.final_output(lambda: "nothing"):
     os.set_blocking(1, False)

@@ -70,7 +70,7 @@ def test_no_home_is_no_error(monkeypatch):
 def test_a_second_process_finds_what_the_first_has_compiled(no_cache):
     program = (
         "from rdonet_jax.cli import libraries; libraries.remember_compilations(); import jax; "
-        "from rdonet_jax.core import compilation; jax.jit(lambda x: x * 3 + 1)(2.0)"
+        "from rdonet_jax.runtime import compilation; jax.jit(lambda x: x * 3 + 1)(2.0)"
     )
     counts = []
     for _ in range(2):
@@ -84,7 +84,7 @@ def test_a_second_process_finds_what_the_first_has_compiled(no_cache):
 def test_an_old_jax_whose_kept_programs_round_otherwise_keeps_none(no_cache):
     program = (
         "from rdonet_jax.cli import libraries; libraries.remember_compilations(); import jax; "
-        "from rdonet_jax.core import compilation; jax.jit(lambda x: x * 3 + 1)(2.0)"
+        "from rdonet_jax.runtime import compilation; jax.jit(lambda x: x * 3 + 1)(2.0)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=ROOT)
     assert not list(no_cache.rglob("*-cache"))

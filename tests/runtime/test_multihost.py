@@ -20,7 +20,7 @@ EXCHANGES = 200
 
 PROGRAM = f"""
 import sys
-from rdonet_jax.core import multihost
+from rdonet_jax.runtime import multihost
 
 host = int(sys.argv[-1])
 multihost.join(multihost.Cluster(sys.argv[2], int(sys.argv[4]), host))
@@ -34,7 +34,7 @@ for count in range({EXCHANGES}):
 
 FAILING = """
 import sys, time
-from rdonet_jax.core import multihost
+from rdonet_jax.runtime import multihost
 
 host = int(sys.argv[-1])
 multihost.join(multihost.Cluster(sys.argv[2], int(sys.argv[4]), host))
@@ -52,7 +52,7 @@ with multihost.failing_together():
 
 WAITING = """
 import sys
-from rdonet_jax.core import multihost
+from rdonet_jax.runtime import multihost
 
 host = int(sys.argv[-1])
 multihost.join(multihost.Cluster(sys.argv[2], int(sys.argv[4]), host))

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.once
 
 OVERWRITER = """
 import hashlib, itertools, sys
-from rdonet_jax.core import files
+from rdonet_jax.storage import files
 
 for number in itertools.count():
     body = number.to_bytes(4, "big") * 30_000

@@ -15,7 +15,8 @@ SCRIPT = """
 import dataclasses, json, sys
 import jax, numpy as np
 from jax.tree_util import tree_leaves
-from rdonet_jax.core import multihost, presets
+from rdonet_jax.core import presets
+from rdonet_jax.runtime import multihost
 from rdonet_jax.imaging import dataset
 from rdonet_jax.models import registry
 from rdonet_jax.training import device_crops, sharding, train_state, validation
@@ -57,7 +58,7 @@ if host == 0:
 LIGHT = """
 import sys
 import jax, numpy as np
-from rdonet_jax.core import multihost, parallel
+from rdonet_jax.runtime import multihost, parallel
 
 if cluster := sys.argv[1:]:
     multihost.join(multihost.Cluster(cluster[1], int(cluster[3]), int(cluster[5])))
