@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from rdonet_jax.codec.level_coder import LevelCoder
-from rdonet_jax.core.config import AnyConfig
+from rdonet_jax.core.config import AnyConfig, ConfigError
 from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
 
@@ -30,10 +30,13 @@ class FamilyCodec(abc.ABC):
       takes_latents: whether its level coders code given latents as well. Then latents can be
         refined, and there are also `refining_bytes`.
       takes_regions: whether 64x64 blocks of an image may have qualities of their own.
+      network_class: `Family.network_class` of the only networks that it codes; empty for any that
+        have the methods it calls.
     """
 
     takes_latents: ClassVar[bool] = False
     takes_regions: ClassVar[bool] = False
+    network_class: ClassVar[str] = ""
 
     @abc.abstractmethod
     def level_coder(
@@ -88,5 +91,15 @@ def _load(address: str) -> FamilyCodec:
 
 
 def of(config: AnyConfig) -> FamilyCodec:
-    """The codec of a configuration's family."""
-    return _load(registry.family_of(config).codec)
+    """The codec of a configuration's family.
+
+    Raises `ConfigError` for a family whose network is another than the one that the codec codes.
+    """
+    family = registry.family_of(config)
+    codec = _load(family.codec)
+    if codec.network_class not in ("", family.network_class):
+        raise ConfigError(
+            f"the family {family.name!r} has a network of its own, and its codec codes "
+            f"{codec.network_class.rpartition(':')[2]} alone: it needs a codec of its own too"
+        )
+    return codec

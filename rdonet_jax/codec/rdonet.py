@@ -31,17 +31,23 @@ from rdonet_jax.core.config import RDONetConfig
 from rdonet_jax.entropy import likelihoods
 from rdonet_jax.entropy.runs import Run
 from rdonet_jax.metrics import distortion
+from rdonet_jax.models import registry
 from rdonet_jax.models.rdonet import causal_prior
-from rdonet_jax.models.rdonet import network as rdonet
+from rdonet_jax.models.rdonet.network import RDONet
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.runtime import compilation
+
+
+def _network(config: RDONetConfig) -> RDONet:
+    """The network of the configuration's own family, a subclass perhaps."""
+    return registry.family_of(config).network(config)
 
 
 @functools.partial(compilation.jit, static_argnums=0)
 def analyze(config: RDONetConfig, params: Any, pixels: jax.Array) -> tuple[jax.Array, ...]:
     """Padded pixels uint8 or uint16 [1, H, W, 3] -> encoder features by level."""
     x = distortion.from_integers(pixels)
-    return rdonet.network(config).apply({"params": params}, x, method="analyze")
+    return _network(config).apply({"params": params}, x, method="analyze")
 
 
 @functools.partial(compilation.jit, static_argnums=(0, 1))
@@ -49,7 +55,7 @@ def encode_latents(
     config: RDONetConfig, level: int, params: Any, e: jax.Array, state: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """y and rounded z of a level; encoder only."""
-    net = rdonet.network(config)
+    net = _network(config)
     y, z = net.apply({"params": params}, level, e, state, method="latent")
     return y, jnp.round(z)
 
@@ -59,9 +65,7 @@ def predict(
     config: RDONetConfig, level: int, params: Any, z_hat: jax.Array, state: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """mu and scale index of y, [1, h, w, C]."""
-    prior = rdonet.network(config).apply(
-        {"params": params}, level, z_hat, state, method="predict_y"
-    )
+    prior = _network(config).apply({"params": params}, level, z_hat, state, method="predict_y")
     return prior.mu, likelihoods.scale_index(prior.scale, config.distribution)
 
 
@@ -76,15 +80,13 @@ def advance(
 ) -> jax.Array:
     """The next state; symbols int32 [1, h, w, C] are 0 where not coded, which leaves mu there."""
     y_hat = mu + symbols.astype(jnp.float32)
-    return rdonet.network(config).apply(
-        {"params": params}, level, y_hat, state, method="next_state"
-    )
+    return _network(config).apply({"params": params}, level, y_hat, state, method="next_state")
 
 
 @functools.partial(compilation.jit, static_argnums=(0, 1))
 def synthesize(config: RDONetConfig, is_16bit: bool, params: Any, state: jax.Array) -> jax.Array:
     """The state after level 0 -> padded pixels uint8 [1, H, W, 3], or uint16 if `is_16bit`."""
-    x_hat = rdonet.network(config).apply({"params": params}, state, method="synthesize")
+    x_hat = _network(config).apply({"params": params}, state, method="synthesize")
     return distortion.to_16_bit(x_hat) if is_16bit else distortion.to_8_bit(x_hat)
 
 
@@ -107,7 +109,7 @@ class RDONetLevelCoder(level_coder.LevelCoder):
         super().__init__()
         self.config, self.params, self.masks = config, params, masks
         self.hyper_masks = tuple(np.asarray(partition.hyper_mask(m)) for m in masks)
-        self.state = rdonet.network(config).initial_state(1, grid)
+        self.state = _network(config).initial_state(1, grid)
         self._features: tuple[jax.Array, ...] = ()
         self._pending: list[tuple[int, np.ndarray]] = []  # levels with nothing coded, their z_hat
 

@@ -53,6 +53,10 @@ class ConfigError(ValueError):
     """An invalid configuration of a network or a training run."""
 
 
+class UnregisteredError(ConfigError):
+    """A configuration that names a family or a distribution which this program does not have."""
+
+
 def _require_channels(config: Any, names: Sequence[str]) -> None:
     """Raises `ConfigError` if a field of these names is no valid channel count."""
     for name in names:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from rdonet_jax.core.config import AnyConfig, ConfigError
+from rdonet_jax.core.config import AnyConfig, ConfigError, UnregisteredError
 from rdonet_jax.entropy import distributions
 from rdonet_jax.entropy.distributions import CdfTables
 from rdonet_jax.models import packing
@@ -63,7 +63,7 @@ class Family(abc.ABC):
         try:
             distributions.named(config.distribution)
         except ValueError as error:
-            raise ConfigError(str(error)) from error
+            raise UnregisteredError(str(error)) from error
 
     def has_levels(self, config: Any) -> bool:
         """Whether a mask chooses among levels. If not, everything is coded at 16x16."""

@@ -17,6 +17,7 @@ import numpy as np
 
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import AnyConfig
+from rdonet_jax.core.partition import Partition
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.runtime import compilation
@@ -90,7 +91,7 @@ def build(config: AnyConfig, params: Any) -> Network:
 def forward(
     model: HasParameters,
     x: jax.Array | np.ndarray,
-    masks: tuple[jax.Array | np.ndarray, ...] | None = None,
+    masks: tuple[jax.Array | np.ndarray, ...] | Partition | None = None,
     quality: float | jax.Array | np.ndarray | None = None,
     key: jax.Array | None = None,
 ) -> Output:
@@ -102,13 +103,16 @@ def forward(
       x: images [B, H, W, 3], or one image [H, W, 3], floating-point in [0, 1]. H and W are any;
         the network sees the image padded to multiples of 64.
       masks: where each level is coded, bool [B, h, w] by level, as `partition.level_masks` returns
-        them. None: the variance masks with the model's thresholds.
+        them, or a `Partition`. None: the variance masks with the model's thresholds.
       quality: 0 to 100 for a variable-rate model, one number or [B]; None for a fixed-rate one.
         Values that JAX traces are not checked.
       key: None rounds the latents, as the codec does. The rate is then that of the symbols, and
         gradients pass straight through the rounding. With a key, the rate is that of latents with
         uniform noise, as in training (Ballé et al. 2017, https://arxiv.org/abs/1611.01704), while
         the synthesis sees rounded ones.
+
+    It can be differentiated in reverse mode, with respect to images and parameters. The quality is
+    rounded to a step of the model, so the derivative with respect to it is 0.
 
     Raises ValueError for arrays of other shapes or types, for a quality outside of 0 to 100 or for
     a fixed-rate model, and for a variable-rate model without a quality.
@@ -122,7 +126,7 @@ def forward(
 def compute_latents(
     model: HasParameters,
     x: jax.Array | np.ndarray,
-    masks: tuple[jax.Array | np.ndarray, ...] | None = None,
+    masks: tuple[jax.Array | np.ndarray, ...] | Partition | None = None,
     quality: float | jax.Array | np.ndarray | None = None,
 ) -> tuple[Latents, ...]:
     """The latents of images before they are rounded, by level.
@@ -146,7 +150,7 @@ def _only(batch: Any) -> Any:
 def _batch_of(
     model: HasParameters,
     x: jax.Array | np.ndarray,
-    masks: tuple[jax.Array | np.ndarray, ...] | None,
+    masks: tuple[jax.Array | np.ndarray, ...] | Partition | None,
     quality: Any,
 ) -> tuple[Any, Any, Any]:
     """Images, masks and qualities in steps with an axis B. Raises as `forward` does."""
@@ -156,6 +160,8 @@ def _batch_of(
             f"not {x.dtype} {list(x.shape)}"
         )
     batched = x if x.ndim == 4 else x[None]
+    if isinstance(masks, Partition):
+        masks = partition.level_masks(masks)
     if masks is not None:
         masks = _check_masks(masks, x.shape[:-3], batched.shape)
     return batched, masks, _quality_steps(model.config, quality, batched.shape[0])

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rdonet_jax.core import partition
-from rdonet_jax.core.config import AnyConfig, ConfigError, from_dict
+from rdonet_jax.core.config import AnyConfig, ConfigError, UnregisteredError, from_dict
 from rdonet_jax.core.json_values import short_repr
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.models import param_tree
@@ -67,8 +67,13 @@ def from_stored(values: Mapping[str, Any]) -> AnyConfig:
             f"a configuration is an object with named values, not {short_repr(values)}"
         )
     name = values.get(FAMILY_KEY) or _unnamed_family(values)
-    if not isinstance(name, str) or name not in FAMILIES:
-        raise ConfigError(f"unknown family {short_repr(name)}; there are {', '.join(FAMILIES)}")
+    if not isinstance(name, str):
+        raise ConfigError(f"the name of a family is a string, not {short_repr(name)}")
+    if name not in FAMILIES:
+        raise UnregisteredError(
+            f"its family {short_repr(name)} is not registered in this program: import the module "
+            "that does so first"
+        )
     fields = {key: value for key, value in values.items() if key != FAMILY_KEY}
     config = from_dict(FAMILIES[name].config, fields)
     FAMILIES[name].check(config)

@@ -28,7 +28,7 @@ import safetensors
 from safetensors.numpy import save as serialize
 
 from rdonet_jax.core.cached import ProcessLock, cached_property
-from rdonet_jax.core.config import WEIGHTS_BYTES, AnyConfig
+from rdonet_jax.core.config import WEIGHTS_BYTES, AnyConfig, UnregisteredError
 from rdonet_jax.core.json_values import short_repr, truncate
 from rdonet_jax.entropy import distributions
 from rdonet_jax.entropy.distributions import CdfTables
@@ -205,6 +205,8 @@ def _as_zoo_errors(path: Path) -> Iterator[None]:
         raise
     except WeightsError as error:
         raise ZooError(f"{path}: is no weights file of rdonet_jax: {error}") from error
+    except UnregisteredError as error:
+        raise ZooError(f"{path}: {truncate(str(error))}") from error
     except OSError as error:
         raise ZooError(f"{path}: cannot be read: {error.strerror or error}") from error
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:

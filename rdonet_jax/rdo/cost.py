@@ -202,8 +202,12 @@ class _Evaluation:
         self._originals = file_cost.originals(distortions, pixels)
 
     def maps(self, p: Partition) -> PartitionMaps:
-        """Those of a partition, float64, of the areas of its blocks; with the bits of its flags."""
-        masks = codec.coded_masks(partition.trim(p, *self._size), *self._size)
+        """Those of a partition, float64, of the areas of its blocks; with the bits of its flags.
+
+        Raises `PartitionError` for what is none of the image.
+        """
+        p = partition.check_and_trim(p, *self._size)
+        masks = codec.coded_masks(p, *self._size)
         bits, decoded = _code(
             self._model.config,
             self._model.device_params,

@@ -114,7 +114,7 @@ def test_a_configuration_stored_without_its_family_is_known_by_its_fields(name):
 
 
 def test_a_configuration_of_an_unknown_family_is_refused():
-    with pytest.raises(ConfigError, match="unknown family 'other'; there are rdonet, portable"):
+    with pytest.raises(ConfigError, match="family 'other' is not registered in this program"):
         registry.from_stored({"family": "other"})
 
 

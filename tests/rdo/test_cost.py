@@ -217,3 +217,12 @@ def test_the_bits_of_the_partition_are_those_of_its_stream():
         stream = partition_coding.encode(p, height, width, next(iter(range_coder.CODERS)))
         if len(stream) > 4:
             assert 8 * len(stream) == pytest.approx(bits.sum(), abs=40)
+
+
+def test_what_is_no_partition_has_no_cost(mini_model, photograph):
+    cost = RDCost(mini_model, photograph[:64, :64], QUALITY)
+    wrong = partition.Partition(np.zeros((1, 1), bool), np.ones((2, 2), bool))
+    with pytest.raises(partition.PartitionError, match="only where it splits the 64x64 block"):
+        cost([wrong])
+    with pytest.raises(partition.PartitionError, match="a partition is a Partition"):
+        cost(partition.uniform(0, (1, 1)))

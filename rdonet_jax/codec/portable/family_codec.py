@@ -10,6 +10,7 @@ from rdonet_jax.codec.portable import engines
 from rdonet_jax.codec.portable.coder import PortableLevelCoder
 from rdonet_jax.codec.qualities import ImageQuality
 from rdonet_jax.core.config import PortableConfig
+from rdonet_jax.models.portable.family import PortableFamily
 from rdonet_jax.models.zoo import Model
 
 
@@ -18,6 +19,7 @@ class PortableCodec(FamilyCodec):
 
     takes_latents = True
     takes_regions = True
+    network_class = PortableFamily.network_class
 
     def level_coder(
         self,

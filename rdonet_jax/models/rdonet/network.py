@@ -15,7 +15,8 @@ is h = H / (16 · 2^l) by w = W / (16 · 2^l), the hyper-latent grid ceil(h / 4)
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -74,11 +75,17 @@ class HyperDecoder(nn.Module):
 
 
 class LSUnit(nn.Module):
-    """A latent-space unit (LS-Unit of the paper): the networks of one level."""
+    """A latent-space unit (LS-Unit of the paper): the networks of one level.
+
+    A subclass may have other classes of hyperpriors, see `docs/extending.md`.
+    """
 
     config: RDONetConfig
     level: int
     dtype: Any = jnp.float32
+
+    hyper_encoder_class: ClassVar[Callable[..., nn.Module]] = HyperEncoder
+    hyper_decoder_class: ClassVar[Callable[..., nn.Module]] = HyperDecoder
 
     def setup(self) -> None:
         config, level = self.config, self.level
@@ -86,8 +93,10 @@ class LSUnit(nn.Module):
         finer_channels = config.features[level - 1] if level else config.trunk[2]
         self.encoder = conv(config.features[level], "down", config.padding, gain=2.0)
         self.to_latent = conv(config.latents[level])
-        self.hyper_encoder = HyperEncoder(config, self.dtype)
-        self.hyper_decoder = HyperDecoder(config, config.latents[level], self.dtype)
+        self.hyper_encoder = type(self).hyper_encoder_class(config, self.dtype)
+        self.hyper_decoder = type(self).hyper_decoder_class(
+            config, config.latents[level], self.dtype
+        )
         self.hyper_prior = CausalPrior(config.prior_hidden)
         # Upsamples to the next finer level. Attribute names are stored in weights files.
         self.hand_over = conv(finer_channels, "up", gain=2.0)
@@ -109,12 +118,16 @@ class RDONet(nn.Module):
     dtype: Any = jnp.float32
     remat: bool = False
 
+    unit_class: ClassVar[Callable[..., nn.Module]] = LSUnit
+
     def setup(self) -> None:
         first, second, third = self.config.trunk
         padding = self.config.padding
         conv = functools.partial(layers.Conv, dtype=self.dtype)
         self.g_a = [conv(n, "down", padding, gain=2.0) for n in (first, second, third)]
-        self.units = [LSUnit(self.config, level, self.dtype) for level in range(LEVELS)]
+        self.units = [
+            type(self).unit_class(self.config, level, self.dtype) for level in range(LEVELS)
+        ]
         self.g_s = [conv(second, "up", gain=2.0), conv(first, "up", gain=2.0), conv(3, "up")]
 
     def analyze(self, x: jax.Array) -> tuple[jax.Array, ...]:
