@@ -66,6 +66,12 @@ def test_the_distortion_is_in_the_description_and_in_the_search(program):
     assert made["decoded"].shape == made["image"].shape
 
 
+def test_the_search_costs_no_more_than_where_it_starts(program):
+    found, encoded = program[0]["by_greedy"], program[0]["found"]
+    assert found.searched.after <= found.searched.before
+    assert found.partition.split64.shape == encoded.partition.split64.shape
+
+
 def test_maps_of_a_distortion_of_pixels_add_up_to_its_mean(program):
     rng = np.random.default_rng(0)
     pixels, decoded = rng.integers(0, 256, (2, 64, 128, 3), np.uint8)
