@@ -192,7 +192,9 @@ def encode(
     """
     prepared = preparation.prepare(model.config, image)
     parsed = qualities.parse_quality(model.config, quality, gains, prepared.size)
-    return encode_prepared(model, prepared, p, parsed, coder_name, report, reconstruct, engine)
+    return encode_prepared(
+        model, prepared, p, parsed, coder_name, report, reconstruct=reconstruct, engine=engine
+    )
 
 
 def encode_prepared(
