@@ -38,7 +38,7 @@ class Parser(argparse.ArgumentParser):
 
     def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
         words = list(sys.argv[1:] if args is None else args)
-        if self._subparsers is not None and all(word.startswith("-") for word in words):
+        if self._subparsers is not None and all(re.match("-+[^-]", word) for word in words):
             # Otherwise the parser would only miss its command.
             known = self._option_string_actions
             self._refuse([word for word in words if word.partition("=")[0] not in known])
@@ -67,9 +67,11 @@ class Parser(argparse.ArgumentParser):
         A parser that has the option -0 would read every negative number as an option.
         """
         found: list[str] = []
+        options = self._option_string_actions
         for word in words:
-            action = self._option_string_actions.get(found[-1]) if found else None
-            if action is not None and action.nargs is None and _NEGATIVE_NUMBER.match(word):
+            action = options.get(found[-1]) if found else None
+            is_number = _NEGATIVE_NUMBER.match(word) and word not in options
+            if action is not None and action.nargs is None and is_number:
                 found[-1] += f"={word}" if found[-1].startswith("--") else word
             else:
                 found.append(word)

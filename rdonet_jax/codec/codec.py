@@ -119,18 +119,18 @@ def choose_partition(
 
     "variance" uses the model's own thresholds, which follow the quality where there is one to
     choose, and the `gains` of blocks; it is "uniform-16" for a model that has no other level.
-    Raises `ValueError` for another name, and `EncodeError` as `stream_quality` and
-    `stream_offsets` of `codec.qualities` do.
+    Raises `ValueError` for another name, and `EncodeError` as `qualities.parse_quality` does.
     """
     size = image.shape[:2]
     parsed = qualities.parse_quality(model.config, quality, gains, size)
-    return partition_at(pixel_format.as_rgb8(image), mask, parsed)
+    return partition_at(image, mask, parsed)
 
 
 def partition_at(image: np.ndarray, mask: str, quality: ImageQuality) -> Partition[np.ndarray]:
     """As `choose_partition`, at a quality that has been parsed."""
     if mask not in MASKS:
         raise ValueError(f"unknown mask {mask!r}; there are {', '.join(MASKS)}")
+    image = pixel_format.as_rgb8(image)
     height, width = image.shape[:2]
     if mask == "variance":
         return partition.trim(_variance_mask(image, quality), height, width)

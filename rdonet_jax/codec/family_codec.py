@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from rdonet_jax.codec.level_coder import LevelCoder
-from rdonet_jax.core.config import AnyConfig, ConfigError
+from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
 
@@ -90,15 +90,24 @@ def _load(address: str) -> FamilyCodec:
     return getattr(importlib.import_module(module), attribute)
 
 
+def _address(network_class: type | str) -> str:
+    """A class as "module:attribute"."""
+    if isinstance(network_class, str):
+        return network_class
+    return f"{network_class.__module__}:{network_class.__qualname__}"
+
+
 def of(config: AnyConfig) -> FamilyCodec:
     """The codec of a configuration's family.
 
-    Raises `ConfigError` for a family whose network is another than the one that the codec codes.
+    Raises `EncodeError` for a family whose network is another than the one that the codec codes.
     """
     family = registry.family_of(config)
     codec = _load(family.codec)
-    if codec.network_class not in ("", family.network_class):
-        raise ConfigError(
+    if codec.network_class not in ("", _address(family.network_class)):
+        from rdonet_jax.codec.preparation import EncodeError  # which needs the memory of codecs
+
+        raise EncodeError(
             f"the family {family.name!r} has a network of its own, and its codec codes "
             f"{codec.network_class.rpartition(':')[2]} alone: it needs a codec of its own too"
         )

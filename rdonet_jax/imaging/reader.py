@@ -127,8 +127,10 @@ def _by_pillow(
             pixels, alpha = _channels_of_8_bits(image, path)
         if image.format == "PNG":
             png.require_all_rows(path)
-        if image.format in ("JPEG", "MPO") and file_kinds.jpeg_frame(path).huffman:
-            jpeg.require_all_blocks(path)
+        if image.format in ("JPEG", "MPO"):
+            frame = file_kinds.jpeg_frame(path)  # None where Pillow skips what is between segments
+            if frame is not None and frame.huffman:
+                jpeg.require_all_blocks(path)
         if image.format == "AVIF" and avif.kind(path).gray and pixels.ndim == 3:
             pixels = pixels[..., 0]
         metadata = file_metadata.of_image(image, path, pixels.ndim == 2, false_exif)

@@ -253,6 +253,12 @@ def test_a_negative_number_is_the_value_of_the_option_before_it(rdonet, option, 
     assert code == 2 and cause in err
 
 
+@pytest.mark.parametrize("option", ["--quality", "--out-dir"])
+def test_an_option_that_looks_like_a_number_is_no_value(rdonet, option):
+    code, _, err = rdonet("compress", "a.png", option, "-0")
+    assert code == 2 and "expected one argument" in err and not Path("-0").exists()
+
+
 def test_without_a_quality_it_is_the_middle_one(rdonet, bundle, mini_weights):
     bundle["standard"] = mini_weights
     assert rdonet("compress", "a.png", "c.rdo").code == 0

@@ -8,9 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rdonet_jax.cli import main
 from rdonet_jax.codec import codec
+from rdonet_jax.codec.preparation import EncodeError
 from rdonet_jax.core import presets
-from rdonet_jax.core.config import ConfigError, PortableConfig, RDONetConfig
+from rdonet_jax.core.config import PortableConfig, RDONetConfig
+from rdonet_jax.imaging import srgb
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import forward, registry, zoo
 from rdonet_jax.models.portable.family import PortableFamily
@@ -89,13 +92,38 @@ def test_a_portable_network_with_other_layers_is_refused_and_not_coded_as_the_us
     families, tmp_path, photograph
 ):
     model = model_of(GrayConfig(**dataclasses.asdict(presets.mini())), tmp_path)
-    with pytest.raises(ConfigError, match="'gray' has a network of its own.* PortableRDONet alone"):
+    with pytest.raises(EncodeError, match="'gray' has a network of its own.* PortableRDONet alone"):
         codec.encode(model, photograph, codec.choose_partition(model, photograph, "uniform-16", 50))
 
 
-def test_a_weights_file_of_a_family_that_is_not_there_says_so(
-    families, tmp_path, monkeypatch, photograph
-):
+@dataclasses.dataclass(frozen=True)
+class UsualConfig(PortableConfig):
+    """Of the usual portable network, under another name."""
+
+
+class UsualFamily(PortableFamily):
+    name, config, network_class = "usual", UsualConfig, PortableRDONet
+
+
+def test_the_usual_network_may_be_named_by_its_class(families, tmp_path, photograph):
+    registry.register(UsualFamily())
+    model = model_of(UsualConfig(**dataclasses.asdict(presets.mini())), tmp_path)
+    image = photograph[:64, :64]
+    p = codec.choose_partition(model, image, "uniform-16", 50)
+    assert codec.encode(model, image, p, 50, engine="numpy").data
+
+
+def test_the_command_refuses_other_layers_in_one_line(families, tmp_path, photograph, capsys):
+    model_of(GrayConfig(**dataclasses.asdict(presets.mini())), tmp_path)
+    (weights,) = tmp_path.glob("own-*")
+    image = tmp_path / "a.png"
+    srgb.save(image, photograph[:64, :64])
+    assert main.main(["compress", str(image), "--model", str(weights)]) == 1
+    err = capsys.readouterr().err
+    assert "has a network of its own" in err and err.count("\n") == 1
+
+
+def test_a_weights_file_of_a_family_that_is_not_there_says_so(families, tmp_path):
     config = GrayConfig(**dataclasses.asdict(presets.mini()))
     path = zoo.save(tmp_path, "own", config, registry.init_params(config, jax.random.key(0)), {})
     del registry.FAMILIES["gray"]

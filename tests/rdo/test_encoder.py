@@ -202,3 +202,10 @@ def test_a_registered_mask_gets_the_gains_of_blocks_if_it_asks_for_them(
     assert [first, second, third] == pytest.approx([QUALITY] * 3, abs=step / 2)
     np.testing.assert_allclose(of_blocks, gains, atol=OFFSET_UNIT * step / 2)
     assert nothing is None
+
+
+def test_masks_by_name_are_those_of_the_8_bit_colors_of_any_image(mini_model, photograph):
+    wide = photograph.astype(np.uint16) * 257
+    found = initial_masks.initial_partition(mini_model, wide, "variance", QUALITY)
+    expected = initial_masks.initial_partition(mini_model, photograph, "variance", QUALITY)
+    assert all(map(np.array_equal, found, expected)) and expected.split64.any()

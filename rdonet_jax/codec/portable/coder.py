@@ -117,6 +117,7 @@ class PortableLevelCoder(level_coder.LevelCoder):
 
     def _analyze_latents(self, level: int, latents: EncoderLatents) -> None:
         """Computes the latents of a level from its features, which are the last ones left."""
+        assert len(self._features) == level + 1, "levels are coded from coarse to fine"
         e, d = self._features.pop(), self._planes.state.d
         self._transforms.encode_latents(level, e, d, latents)
 

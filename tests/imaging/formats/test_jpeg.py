@@ -76,3 +76,13 @@ def test_no_whole_file_is_refused(tmp_path_factory, height, width, quality, prog
     path = tmp_path_factory.getbasetemp() / "whole.jpg"
     path.write_bytes(encoded(pixels, quality=quality, progressive=progressive))
     jpeg.require_all_blocks(path)
+
+
+@pytest.mark.parametrize("junk", [b"\0\x12", b"\xff\0"])
+def test_bytes_between_segments_that_pillow_skips_are_no_damage(tmp_path, photo, junk):
+    content = encoded(photo)
+    after = 4 + int.from_bytes(content[4:6], "big")  # behind APP0
+    path = tmp_path / "a.jpg"
+    path.write_bytes(content[:after] + junk + content[after:])
+    expected = np.asarray(Image.open(path))
+    np.testing.assert_array_equal(reader.load(path).pixels, expected)
