@@ -14,11 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from rdonet_jax.core import partition
+from rdonet_jax.core.partition import Partition
 from rdonet_jax.entropy import distributions, likelihoods, range_coder
 from rdonet_jax.imaging import srgb
 from rdonet_jax.metrics import loss, quality
 from rdonet_jax.models import registry
 from rdonet_jax.rdo import encoder, initial_masks
+from rdonet_jax.rdo.cost import RDCost
 from rdonet_jax.rdo.encode_options import Plan
 from rdonet_jax.training import masks
 from tests.conftest import ROOT
@@ -66,10 +69,17 @@ def test_the_distortion_is_in_the_description_and_in_the_search(program):
     assert made["decoded"].shape == made["image"].shape
 
 
-def test_the_search_costs_no_more_than_where_it_starts(program):
-    found, encoded = program[0]["by_greedy"], program[0]["found"]
-    assert found.searched.after <= found.searched.before
-    assert found.partition.split64.shape == encoded.partition.split64.shape
+def test_the_search_splits_where_that_costs_less_and_nowhere_else(program):
+    made = program[0]
+    image, cost = made["image"], RDCost(made["model"], made["image"])
+    found = made["greedy"](made["model"], image, None)
+    assert made["by_greedy"].searched.after <= made["by_greedy"].searched.before
+    coarse = partition.uniform(2, found.split64.shape)
+    totals = [cost([p]).totals[0] for p in (found, coarse)]
+    assert totals[0] < totals[1] if found.split64.any() else totals[0] == totals[1]
+    flipped = found.split64.copy()
+    flipped[-1, -1] ^= True  # the last block that was looked at, with all others as they are
+    assert cost([Partition(flipped, found.split32)]).totals[0] >= totals[0]
 
 
 def test_maps_of_a_distortion_of_pixels_add_up_to_its_mean(program):

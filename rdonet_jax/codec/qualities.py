@@ -18,9 +18,8 @@ from rdonet_jax.codec.tiles import Tile
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.core.json_values import short_repr
-from rdonet_jax.models import registry
-from rdonet_jax.models.portable import quality_maps
-from rdonet_jax.models.portable.quality_maps import QualityMaps
+from rdonet_jax.models import quality_maps, registry
+from rdonet_jax.models.quality_maps import QualityMaps
 
 DEFAULT_QUALITY = 50.0
 """Of 0 to 100, for variable-rate models."""
@@ -101,13 +100,6 @@ def stream_offsets(
     return offsets if offsets.any() else None
 
 
-def gains_of(config: AnyConfig, offsets: np.ndarray | None) -> np.ndarray | None:
-    """The points of quality that offsets stand for, float64; None for None."""
-    if offsets is None:
-        return None
-    return 100 * OFFSET_UNIT * np.asarray(offsets, np.float64) / config.steps_of_quality
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageQuality:
     """The quality of an image as a file has it.
@@ -132,7 +124,9 @@ class ImageQuality:
     @property
     def gains(self) -> np.ndarray | None:
         """How many points better than the image each block is, float64; None for no offsets."""
-        return gains_of(self.config, self.offsets)
+        if self.offsets is None:
+            return None
+        return 100 * OFFSET_UNIT * self.offsets.astype(np.float64) / self.config.steps_of_quality
 
     @property
     def blocks(self) -> np.ndarray | None:
@@ -167,15 +161,17 @@ def parse_quality(
     """The quality of an image from what somebody asks for.
 
     `gains` need the `size` of the image, (height, width). Raises `EncodeError` as `stream_quality`
-    and `stream_offsets` do.
+    and `stream_offsets` do, and ValueError for gains without a size.
     """
     number = stream_quality(config, quality)
-    offsets = None
-    if gains is not None:
-        offsets = stream_offsets(config, gains, partition.block_grid(*size))
-    if offsets is not None:
-        offsets = _effective(config, number, offsets)
-    return ImageQuality(config, number, offsets)
+    if gains is None:
+        return ImageQuality(config, number)
+    if size is None:
+        raise ValueError("gains of blocks need the size of the image")
+    offsets = stream_offsets(config, gains, partition.block_grid(*size))
+    return ImageQuality(
+        config, number, None if offsets is None else _effective(config, number, offsets)
+    )
 
 
 def _effective(config: AnyConfig, number: int, offsets: np.ndarray) -> np.ndarray | None:

@@ -161,9 +161,8 @@ def run(prepared: Prepared, print_line: PrintLine) -> Iterator[list[Curve]]:
     if estimated and real:
         _show_difference(estimated, real, width, print_line)
     found = [*estimated, *real]
-    with _raising_on_all(
-        study, "the anchors are measured"
-    ):  # by the first host, if there are several
+    # By the first host, if there are several.
+    with _raising_on_all(study, "the anchors are measured"):
         for curve in _anchor_curves(prepared, real, width, print_line):
             found = [*found, curve]
             yield found

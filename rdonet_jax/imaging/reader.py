@@ -127,10 +127,6 @@ def _by_pillow(
             pixels, alpha = _channels_of_8_bits(image, path)
         if image.format == "PNG":
             png.require_all_rows(path)
-        if image.format in ("JPEG", "MPO"):
-            frame = file_kinds.jpeg_frame(path)  # None where Pillow skips what is between segments
-            if frame is not None and frame.huffman:
-                jpeg.require_all_blocks(path)
         if image.format == "AVIF" and avif.kind(path).gray and pixels.ndim == 3:
             pixels = pixels[..., 0]
         metadata = file_metadata.of_image(image, path, pixels.ndim == 2, false_exif)
@@ -172,7 +168,10 @@ def _jpeg(path: str | os.PathLike, options: _Options) -> ImageData:
             "that it claims"
         )
     if frame.bits != 12 or frame.marker not in high_bit_depth.JPEG_FRAMES_OF_12_BITS:
-        return _by_pillow(path, options)
+        image = _by_pillow(path, options)
+        if frame.huffman:
+            jpeg.require_all_blocks(path)
+        return image
     options.check_size(path, frame.height, frame.width)
     samples, metadata = high_bit_depth.jpeg_of_12_bits(path, frame.precision_at)
     return _image(*high_bit_depth.split(samples, 12), metadata)

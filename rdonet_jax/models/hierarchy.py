@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import LEVELS
-from rdonet_jax.models.portable.quality_maps import QualityMaps
+from rdonet_jax.models.quality_maps import QualityMaps
 
 PassQuality = jax.Array | QualityMaps
 """One for each image, int32 [B], or one for each position."""

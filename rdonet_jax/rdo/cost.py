@@ -26,7 +26,7 @@ from rdonet_jax.core.partition import Partition
 from rdonet_jax.metrics import distortion, loss
 from rdonet_jax.metrics.loss import AREA, Distortion, Loss, Term
 from rdonet_jax.models import registry
-from rdonet_jax.models.portable.quality_maps import QualityMaps
+from rdonet_jax.models.quality_maps import QualityMaps
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.nn import lapped
 from rdonet_jax.rdo import file_cost
@@ -68,13 +68,11 @@ def emphasis(quality: ImageQuality) -> np.ndarray | None:
 
     None where all blocks have the same quality.
     """
-    if quality.blocks is None:
+    if (blocks := quality.blocks) is None:
         return None
-    of_blocks, of_image = (
-        loss.lmbda_of(quality.config, numbers) for numbers in (quality.blocks, quality.number)
-    )
-    per_side = partition.BLOCK // AREA
-    return np.kron(of_blocks / of_image, np.ones((per_side, per_side)))
+    config, per_side = quality.config, partition.BLOCK // AREA
+    relative = loss.lmbda_of(config, blocks) / loss.lmbda_of(config, quality.number)
+    return np.kron(relative, np.ones((per_side, per_side)))
 
 
 def make_file_cost(model: Model, image: PreparedImage, quality: ImageQuality) -> FileCost:

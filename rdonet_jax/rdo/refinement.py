@@ -28,7 +28,7 @@ from rdonet_jax.core.cached import cached_property
 from rdonet_jax.core.partition import BLOCK, STRIDES, Partition
 from rdonet_jax.metrics.loss import AREA, Distortion
 from rdonet_jax.models.portable.network import LevelLatents
-from rdonet_jax.models.portable.quality_maps import LevelQuality, QualityMaps
+from rdonet_jax.models.quality_maps import LevelQuality, QualityMaps
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import encoder_tiles, file_cost, refinement_step
 from rdonet_jax.rdo.refinement_step import Latents, TileInputs

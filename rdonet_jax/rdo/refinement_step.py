@@ -21,7 +21,7 @@ from rdonet_jax.metrics.loss import AREA, Distortion
 from rdonet_jax.models.portable import network as portable
 from rdonet_jax.models.portable.level_rate import RoundingNoise
 from rdonet_jax.models.portable.network import LevelLatents
-from rdonet_jax.models.portable.quality_maps import QualityMaps
+from rdonet_jax.models.quality_maps import QualityMaps
 from rdonet_jax.nn import lapped
 from rdonet_jax.runtime import compilation
 

@@ -42,13 +42,13 @@ def test_an_existing_file_is_kept_without_force_and_no_work_is_begun(
 ):
     Path(target).write_bytes(b"precious")
     with monkeypatch.context() as patch:
-        for room, name in (
+        for module, name in (
             (reader, "load"),
             (zoo, "load"),
             (codec, "encode_prepared"),
             (codec, "decode"),
         ):
-            patch.setattr(room, name, unreachable)
+            patch.setattr(module, name, unreachable)
         assert "exists already" in refusal(target, command, source, target)
     assert rdonet(command, source, target, "--force").code == 0
     assert Path(target).read_bytes() != b"precious"
@@ -270,14 +270,14 @@ def test_a_damaged_bundled_model_is_named(refusal, bundle, tmp_path, tiny_weight
 
 
 @pytest.mark.parametrize(
-    "room, name", [(reader, "load"), (codec, "encode_prepared"), (os, "replace")]
+    "module, name", [(reader, "load"), (codec, "encode_prepared"), (os, "replace")]
 )
 def test_an_interrupted_command_leaves_everything_as_it_was(
-    rdonet, bundle, folder, monkeypatch, room, name
+    rdonet, bundle, folder, monkeypatch, module, name
 ):
     Path("a.png.rdo").write_bytes(b"precious")
     before = contents(folder)
-    monkeypatch.setattr(room, name, interrupt)
+    monkeypatch.setattr(module, name, interrupt)
     assert rdonet("compress", "a.png", "--force") == (130, "", "rdonet: interrupted\n")
     assert contents(folder) == before
 

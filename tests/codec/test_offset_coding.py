@@ -147,6 +147,11 @@ def test_gains_that_are_no_numbers_are_refused(gains):
         qualities.stream_offsets(presets.mini(), gains, (3, 3))
 
 
+def test_gains_without_the_size_of_an_image_are_refused():
+    with pytest.raises(ValueError, match="gains of blocks need the size of the image"):
+        qualities.parse_quality(presets.mini(), 50, np.ones((1, 1)))
+
+
 def test_gains_beyond_what_the_files_of_a_model_hold_are_refused():
     fine = presets.mini(knots=17, thresholds=17 * ((10.0, 100.0),))
     assert qualities.stream_offsets(fine, np.full((1, 1), 49.0), (1, 1)) is not None

@@ -13,7 +13,7 @@ from rdonet_jax.codec import bitstream, codec
 from rdonet_jax.codec.bitstream import FormatError
 from rdonet_jax.core import partition
 from rdonet_jax.core.partition import Partition
-from rdonet_jax.models.portable import quality_maps
+from rdonet_jax.models import quality_maps
 from tests import compiled
 
 SIZES = [(1, 1), (17, 300), (77, 109), (130, 200), (192, 256)]

@@ -258,7 +258,7 @@ class WeightsFiles:
     def _coded(self, model: Model, offsets: np.ndarray | None) -> str:
         if not registry.family_of(model.config).variable_rate:
             return "loaded"  # what JAX compiles anew for every network is not run
-        gains = qualities.gains_of(model.config, offsets)
+        gains = qualities.ImageQuality(model.config, None, offsets).gains
         try:
             encoded = codec.encode(
                 model, self._image, self._partition, 50.0, engine="numpy", gains=gains

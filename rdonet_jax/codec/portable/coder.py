@@ -36,7 +36,7 @@ from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.entropy.runs import Run
 from rdonet_jax.models.portable import integer_format
 from rdonet_jax.models.portable.integer_format import PLANES
-from rdonet_jax.models.portable.quality_maps import QualityMaps
+from rdonet_jax.models.quality_maps import QualityMaps
 
 
 class PortableLevelCoder(level_coder.LevelCoder):

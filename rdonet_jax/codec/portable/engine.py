@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from rdonet_jax.models.portable.quality_maps import LevelQuality
+from rdonet_jax.models.quality_maps import LevelQuality
 
 Array = Any
 """A NumPy array, or one that `np.asarray` converts, perhaps not computed yet."""

@@ -18,10 +18,11 @@ import numpy as np
 from rdonet_jax.codec.portable.engine import Array, Engine
 from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.metrics import distortion
-from rdonet_jax.models.portable import integer_prior, quality_maps
+from rdonet_jax.models import quality_maps
+from rdonet_jax.models.portable import integer_prior
 from rdonet_jax.models.portable import network as portable
 from rdonet_jax.models.portable.integer_format import PLANES
-from rdonet_jax.models.portable.quality_maps import LevelQuality
+from rdonet_jax.models.quality_maps import LevelQuality
 from rdonet_jax.models.step_batches import StepBatches
 from rdonet_jax.nn import integer
 from rdonet_jax.runtime import compilation

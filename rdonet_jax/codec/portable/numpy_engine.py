@@ -13,7 +13,7 @@ from rdonet_jax.codec.portable.numpy_prior import At
 from rdonet_jax.core.config import PATCH, PortableConfig
 from rdonet_jax.core.partition import HYPER_STRIDE
 from rdonet_jax.models.portable.integer_format import ENCODER_UNIT, GRID
-from rdonet_jax.models.portable.quality_maps import LevelQuality
+from rdonet_jax.models.quality_maps import LevelQuality
 
 
 class NumpyNetwork:

@@ -18,7 +18,7 @@ from rdonet_jax.core import partition
 from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.core.partition import HYPER_STRIDE
 from rdonet_jax.models.portable.integer_format import PLANES, Parity
-from rdonet_jax.models.portable.quality_maps import LevelQuality, QualityMaps
+from rdonet_jax.models.quality_maps import LevelQuality, QualityMaps
 
 _NEIGHBORHOOD = [(dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
 _NEIGHBORS = [offset for offset in _NEIGHBORHOOD if offset != (0, 0)]

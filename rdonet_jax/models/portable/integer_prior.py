@@ -36,7 +36,7 @@ import jax.numpy as jnp
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import QUALITY_SEGMENT, PortableConfig
 from rdonet_jax.entropy import distributions
-from rdonet_jax.models.portable import quality_maps
+from rdonet_jax.models import quality_maps
 from rdonet_jax.models.portable.integer_format import (
     CONTEXT_BITS,
     DECODE_ORDER,
@@ -63,7 +63,7 @@ from rdonet_jax.models.portable.integer_format import (
     group_inputs,
     index_per_octave,
 )
-from rdonet_jax.models.portable.quality_maps import LevelQuality
+from rdonet_jax.models.quality_maps import LevelQuality
 from rdonet_jax.nn import integer, ops
 
 Quality = jax.Array | LevelQuality

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from rdonet_jax.entropy import bit_cost, dead_zone, likelihoods, soft_rounding
-from rdonet_jax.models import latents
-from rdonet_jax.models.portable import integer_format, integer_prior, quality_maps
+from rdonet_jax.models import latents, quality_maps
+from rdonet_jax.models.portable import integer_format, integer_prior
 from rdonet_jax.models.portable.integer_format import Parity
 from rdonet_jax.models.portable.integer_prior import LevelContext, LevelPrior, Quality
 from rdonet_jax.nn import integer, ops

@@ -39,9 +39,9 @@ import jax.numpy as jnp
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import PATCH, QUALITY_SEGMENT, PortableConfig
 from rdonet_jax.core.partition import STRIDES
-from rdonet_jax.models import hierarchy, modules
+from rdonet_jax.models import hierarchy, modules, quality_maps
 from rdonet_jax.models.hierarchy import Coded, Keys
-from rdonet_jax.models.portable import integer_prior, level_rate, quality_maps
+from rdonet_jax.models.portable import integer_prior, level_rate
 from rdonet_jax.models.portable.integer_format import ENCODER_UNIT
 from rdonet_jax.models.portable.integer_prior import LevelContext, LevelPrior, Prediction, Quality
 from rdonet_jax.models.portable.level_rate import RoundingNoise
