@@ -11,7 +11,7 @@ import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from rdonet_jax.cli import blas_threads, lazy_commands
+from rdonet_jax.cli import blas_threads, extensions, lazy_commands
 from rdonet_jax.cli.commands import coding_commands, info, models
 from rdonet_jax.cli.errors import CommandError, Incomplete
 from rdonet_jax.cli.libraries import quiet_libraries, remember_compilations
@@ -41,6 +41,7 @@ def _run(arguments: Sequence[str]) -> int:
         optional_packages.missing_as(CommandError),
         quiet_libraries(getattr(options, "quiet", False)),
     ):
+        extensions.import_all(getattr(options, "imports", ()))
         try:
             COMMANDS[options.command](options)
         except Incomplete:

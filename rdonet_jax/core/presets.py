@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from rdonet_jax.core.config import (
@@ -194,7 +194,7 @@ def mbt2018_tiny(**changes: Any) -> BaselineConfig:
     return dataclasses.replace(config, **changes)
 
 
-PRESETS: Mapping[str, Callable[..., AnyConfig]] = {
+PRESETS: dict[str, Callable[..., AnyConfig]] = {
     "standard": standard,
     "standard-one-level": standard_one_level,
     "wide": wide,
@@ -212,6 +212,15 @@ PRESETS: Mapping[str, Callable[..., AnyConfig]] = {
     "mbt2018-small": mbt2018_small,
     "mbt2018-tiny": mbt2018_tiny,
 }
+"""By name. `register` adds to it."""
+
+
+def register(name: str, preset: Callable[..., AnyConfig]) -> None:
+    """Registers a preset, a function that takes changes of fields. Raises ValueError if the name is
+    taken."""
+    if name in PRESETS:
+        raise ValueError(f"there is a preset {name!r} already")
+    PRESETS[name] = preset
 
 
 def preset(name: str, **changes: Any) -> AnyConfig:

@@ -72,7 +72,7 @@ def from_stored(values: Mapping[str, Any]) -> AnyConfig:
     if name not in FAMILIES:
         raise UnregisteredError(
             f"its family {short_repr(name)} is not registered in this program: import the module "
-            "that does so first"
+            "that does so first (--import)"
         )
     fields = {key: value for key, value in values.items() if key != FAMILY_KEY}
     config = from_dict(FAMILIES[name].config, fields)

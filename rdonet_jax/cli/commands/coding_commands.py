@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rdonet_jax.cli import extensions
 from rdonet_jax.cli.commands import compress, decompress
 from rdonet_jax.cli.commands.compress import CompressOptions
 from rdonet_jax.cli.commands.decompress import DecompressOptions
@@ -52,7 +53,7 @@ def run_compress(options: argparse.Namespace) -> None:
     named = {field.name for field in dataclasses.fields(CompressOptions)} & vars(options).keys()
     given = {name: getattr(options, name) for name in named}
     compressing = CompressOptions(**given, measure=options.verbose)
-    work = compression(compressing)
+    work = extensions.in_workers(options.imports, compression(compressing))
     if options.out_dir is None:
         _run_one(options, work, COMPRESSED_SUFFIX)
         return
@@ -74,6 +75,7 @@ def run_decompress(options: argparse.Namespace) -> None:
             options.engine,
         )
     )
+    work = extensions.in_workers(options.imports, work)
     suffix = options.suffix or IMAGE_SUFFIX
     if options.out_dir is None:
         _run_one(options, work, suffix)

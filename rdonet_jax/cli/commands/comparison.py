@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from rdonet_jax.imaging.pixel_format import ImageData
 
 
+ALWAYS = ("psnr", "ms_ssim")
+"""The metrics that are compared without being named."""
+
 BYTES_PER_PIXEL = 240
 """Of memory that a comparison takes, most of it for the MS-SSIM."""
 
@@ -184,11 +187,12 @@ def _require_metrics(names: Sequence[str]) -> None:
         return
     from rdonet_jax.metrics import libraries, quality
 
+    others = [name for name in quality.METRICS if name not in ALWAYS]
     for name in names:
-        if name not in quality.optional():
+        if name not in others:
             raise CommandError(
                 f"there is no metric {name!r} beside PSNR and MS-SSIM; there are "
-                f"{', '.join(quality.optional())}"
+                f"{', '.join(others)}"
             )
     with explained(libraries.MissingMetricError):
         quality.require(names)

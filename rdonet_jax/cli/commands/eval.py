@@ -17,7 +17,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rdonet_jax.cli import output
+from rdonet_jax.cli import extensions, output
 from rdonet_jax.cli.options import eval_options, host_options
 from rdonet_jax.cli.program import exit_code
 from rdonet_jax.codec.preparation import EncodeError
@@ -260,6 +260,7 @@ def main(arguments: Sequence[str], program: str = "rdonet eval") -> int:
     output.show_warnings(program)
 
     def work() -> int:
+        extensions.import_named(arguments, program)
         evaluate(eval_options.parse(arguments, program, __doc__ or ""))
         return 0
 

@@ -18,8 +18,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rdonet_jax.cli import libraries, output
+from rdonet_jax.cli import extensions, libraries, output
 from rdonet_jax.cli.options import argument_types, config_options, host_options, run_settings
+from rdonet_jax.cli.options.command_parser import add_import_option
 from rdonet_jax.cli.options.config_options import Section
 from rdonet_jax.cli.options.run_settings import RunSettings
 from rdonet_jax.cli.program import Parser, exit_code
@@ -91,6 +92,7 @@ def main(
 
 def train(arguments: Sequence[str], program: str, began: float) -> int:
     """Trains, from the start or from the last checkpoint; returns the exit code."""
+    extensions.import_named(arguments, program)
     options, settings = parse(arguments, program)
     host_options.join(options)
     require_platform()
@@ -261,6 +263,7 @@ def _parser(program: str, model: Section) -> Parser:
         "--export-to", type=urls.parsed, metavar="DIR",
         help="folder or URL of what --export-every writes (default: weights in the run's folder)",
     )  # fmt: skip
+    add_import_option(parser)
     host_options.add(parser)
     return parser
 
@@ -314,7 +317,9 @@ def export(arguments: Sequence[str], program: str) -> int:
         "--pack", action="store_true",
         help="large kernels in 7 to 8 bits per weight, which halves the file of a large network",
     )  # fmt: skip
+    add_import_option(parser)
     options = parser.parse_args(arguments)
+    extensions.import_all(options.imports)
     with libraries.quiet_libraries():
         path = training_run.export(
             options.run, options.name, options.out, options.thresholds, options.best, options.pack

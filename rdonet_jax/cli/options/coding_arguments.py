@@ -11,6 +11,7 @@ from rdonet_jax.cli.options.command_parser import (
     STANDARD_STREAM,
     add_command,
     add_engine_option,
+    add_import_option,
     add_reading_options,
 )
 from rdonet_jax.core.defaults import (
@@ -111,6 +112,7 @@ def add_compress(commands: Any) -> None:
         help="range coder; tfc is TensorFlow Compression's (default: %(default)s)",
     )  # fmt: skip
     add_engine_option(coding)
+    add_import_option(coding)
     coding.add_argument(
         "--strip", action="store_true",
         help="drop all metadata, and convert the colors to sRGB",

@@ -44,6 +44,16 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
         "--max-pixels", metavar="N", type=types.positive_integer,
         help=f"refuse files that claim more pixels than this (default: {MAX_PIXELS})",
     )  # fmt: skip
+    add_import_option(parser)
+
+
+def add_import_option(parser: Any) -> None:
+    """The option for modules that register more than this package has, see `cli.extensions`."""
+    parser.add_argument(
+        "--import", metavar="MODULE", dest="imports", type=types.name, action="append", default=[],
+        help="import this module first, which registers masks, metrics, networks, ... of your own: "
+        "its name, or a file that ends with .py; may be given several times",
+    )  # fmt: skip
 
 
 def add_engine_option(parser: Any) -> None:

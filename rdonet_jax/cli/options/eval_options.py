@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rdonet_jax.cli.options import argument_types, host_options
+from rdonet_jax.cli.options.command_parser import add_import_option
 from rdonet_jax.cli.program import Parser
 from rdonet_jax.core.defaults import DEFAULT_CODER
 from rdonet_jax.core.shard import WHOLE
@@ -71,6 +72,7 @@ def parse(arguments: Sequence[str], program: str, description: str) -> argparse.
     _add_subjects(parser.add_argument_group("what to measure"))
     _add_ways(parser.add_argument_group("how"))
     _add_outcomes(parser.add_argument_group("what to do with it"))
+    add_import_option(parser)
     host_options.add(parser)
     options = parser.parse_args(arguments)
     if not (options.model or options.anchors or options.results):

@@ -13,7 +13,7 @@ _STYLES = re.compile(r"\x1b\[[0-9;]*m")
 """What argparse colors its help with on terminals, from Python 3.14 on."""
 
 _FOLDERS = {"FOLDER"}
-_FILES = {"FILE", "PATH", "IN", "OUT", "A", "B", "INIT", "NAME"}
+_FILES = {"FILE", "PATH", "IN", "OUT", "A", "B", "INIT", "NAME", "MODULE"}
 
 
 class Option(NamedTuple):
