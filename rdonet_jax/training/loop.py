@@ -145,7 +145,8 @@ class Loop:
         )
         with input_pipeline.open_batches(setup.images, config) as batches, monitor:
             batches.go_to(progress.reader)
-            facts = {"steps": config.steps, **run_dir.environment(config)}
+            length = {"minutes": config.minutes} if config.minutes else {"steps": config.steps}
+            facts = {**length, **run_dir.environment(config)}
             monitor.event(progress.step, "resumed" if resumed else "begun", **facts)
             monitor.say("compiling the first step, which can take minutes")
             state, stopped_by = self._steps(state, progress, batches, monitor, stop_request)

@@ -244,10 +244,23 @@ def test_a_run_from_before_a_field_is_given_again_as_it_was(written):
         ("--resume more", "argument --resume: invalid choice: 'more'"),
         ("--valid --seed 3", "argument --valid: expected at least one argument"),
         ("--data a --run r --export-to w", "--export-to says where --export-every writes"),
+        ("--schedule constant --final-rate 0.1", "final_rate is for a step size that falls"),
+        ("--preset mbt2018-tiny --masks two-stage", "masks is for networks with three levels"),
+        (
+            "--preset compact-one-level --random-share 0.1",
+            "random_share is for networks with three",
+        ),
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_line(capsys, line, words):
     assert words in complaint(capsys, line)
+
+
+def test_what_a_file_sets_to_no_effect_is_left_as_it_is(written):
+    file = written("training: {schedule: constant, final_rate: 0.1}")
+    assert settings(f"--config {file}").training.final_rate == 0.1
+    line = f"--config {file} --schedule linear --final-rate 0.2"
+    assert settings(line).training.final_rate == 0.2
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,7 @@ def parse(arguments: Sequence[str], program: str) -> tuple[argparse.Namespace, R
     if first.fine_tune is not None:
         file, line = run_settings.fine_tuned(_recipe(first.fine_tune, held), file, line)
     settings = run_settings.resolved(base, file, line)
+    run_settings.require_effect(settings, line["training"])
     if options.export_to is not None and not settings.intervals.export:
         parser.error("--export-to says where --export-every writes, which is missing")
     if options.thresholds:

@@ -232,6 +232,23 @@ def resolved(base: Base, file: Values, line: Values) -> RunSettings:
     )
 
 
+def require_effect(settings: RunSettings, given: Iterable[str]) -> None:
+    """Raises `ConfigError` for fields of the training that the command line sets to no effect."""
+    model, schedule = settings.model, settings.training.schedule
+    has_levels = registry.family_of(model).has_levels(model)
+    for field in given:
+        if field in ("masks", "random_share") and not has_levels:
+            raise ConfigError(
+                f"{field} is for networks with three levels; one with 16×16 alone has no masks, so "
+                "leave it out"
+            )
+        if field == "final_rate" and schedule == "constant":
+            raise ConfigError(
+                "final_rate is for a step size that falls, and the schedule 'constant' has none: "
+                "leave it out"
+            )
+
+
 def _with_length(file: Values, line: Values) -> tuple[dict[str, Any], dict[str, Any]]:
     """The fields of training and of the length.
 

@@ -75,6 +75,8 @@ def test_a_run_by_the_clock_ends_in_time_with_validation_checkpoint_and_weights(
     assert len(stages) == steps and stages == sorted(stages)
     assert stages.index(2) / steps == pytest.approx(1 / 4, abs=0.1)
     events = logged(folder, "event")
+    minutes = logged(folder, "minutes")
+    assert minutes == {0: MINUTES} and not logged(folder, "steps")
     assert events[stages.index(2)] == "stage 2 begins" or (
         events[stages.index(2) + 1] == "stage 2 begins"
     )
