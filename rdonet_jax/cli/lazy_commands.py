@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from rdonet_jax.cli import blas_threads, output
+from rdonet_jax.cli import blas_threads, libraries, output
 
 PACKAGE = "rdonet_jax"
 
 
 def train(arguments: Sequence[str], program: str = "rdonet train") -> int:
     """Trains a model, or exports the weights of a run; returns the exit code."""
+    _before_jax()
     try:
         from rdonet_jax.cli.commands import train
     except ModuleNotFoundError as error:
@@ -28,11 +29,18 @@ def evaluate(arguments: Sequence[str], program: str = "rdonet eval") -> int:
     It codes one image at a time, with as many threads as `rdonet compress` has for one file.
     """
     blas_threads.share()
+    _before_jax()
     try:
         from rdonet_jax.cli.commands import eval as evaluation
     except ModuleNotFoundError as error:
         return _missing(error, program)
     return evaluation.run(arguments, program)
+
+
+def _before_jax() -> None:
+    """What has to be done before JAX is imported, by a command that compiles."""
+    libraries.quiet_xla()
+    libraries.remember_compilations()
 
 
 def _missing(error: ModuleNotFoundError, program: str) -> int:

@@ -20,14 +20,21 @@ CACHE_BYTES = 2**28
 """Of compiled code on disk, at most."""
 
 
+def quiet_xla() -> None:
+    """Keeps from standard error what XLA says there; to be called before JAX is imported.
+
+    On CPUs it warns of every program that it loads from disk. Its errors are raised all the same.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
 @contextlib.contextmanager
 def quiet_libraries(quiet: bool = False) -> Iterator[None]:
     """Keeps what JAX, XLA and others have to say from standard error.
 
     A `SlowCoderWarning` is shown, for it says what the user can do, unless all is to be `quiet`.
     """
-    # XLA reads this when it is loaded.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    quiet_xla()
     # With any handler at all, `logging` prints nothing of its own accord. Libraries that are
     # imported already may have added one that prints.
     root = logging.getLogger()

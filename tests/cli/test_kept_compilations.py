@@ -11,6 +11,7 @@ import jax
 import pytest
 
 from rdonet_jax.cli import libraries
+from rdonet_jax.imaging import srgb
 from tests.conftest import ROOT
 
 CACHE_VARIABLES = (
@@ -78,6 +79,33 @@ def test_a_second_process_finds_what_the_first_has_compiled(no_cache):
         counts.append(len(list(no_cache.rglob("*-cache"))))
     assert counts[0] > 0
     assert counts[1] == counts[0]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(jax.__version_info__ < (0, 6), reason="JAX before 0.6 keeps no programs")
+@pytest.mark.parametrize("command", ["train", "eval"])
+def test_training_and_evaluation_load_what_they_have_compiled_before(
+    no_cache, tmp_path, images, tiny_weights, command
+):
+    (tmp_path / "photographs").mkdir()
+    for name, image in zip("ab", images, strict=False):
+        srgb.save(tmp_path / f"photographs/{name}.png", image.pixels[:64, :80])
+    options = {
+        "train": "--preset tiny --start random --crop 64 --batch-size 2 --stage1-steps 1 "
+        "--stage2-steps 0 --run {run}",
+        "eval": "--estimate --model {weights} --out {run}.json",
+    }
+    found, said = [], []
+    for run in ("first", "second"):
+        line = options[command].format(run=tmp_path / run, weights=tiny_weights).split()
+        script = [sys.executable, str(ROOT / f"{command}.py"), "--data", "photographs", *line]
+        done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        found.append(sorted(path.name for path in no_cache.rglob("*-cache")))
+        said.append(done.stderr + done.stdout)
+    assert len(found[0]) > 3
+    assert found[1] == found[0]
+    assert "AOT" not in said[1]
 
 
 @pytest.mark.skipif(jax.__version_info__ >= (0, 6), reason="for JAX before 0.6")
