@@ -22,7 +22,7 @@ def parser(
     made = argparse.ArgumentParser(description=description.splitlines()[0])
     made.add_argument("folder", type=Path)
     made.add_argument(
-        "--images", "--pictures", dest="images", type=int, default=images,
+        "--images", dest="images", type=int, default=images,
         help="at least so many of them, evenly spread: every k-th for the largest k; default: all",
     )  # fmt: skip
     if model is not None:

@@ -133,7 +133,7 @@ def main() -> None:
     networks = parser.add_mutually_exclusive_group()
     networks.add_argument("--preset", nargs="+", default=["standard"], choices=presets.PRESETS)
     networks.add_argument("--model", nargs="+", default=[], help="names or weights files")
-    parser.add_argument("--image", "--picture", dest="image", type=Path)
+    parser.add_argument("--image", type=Path)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--no-training", action="store_true", help="the codec alone")
     parser.add_argument("--compressai", action="store_true", help="compare with CompressAI")

@@ -114,7 +114,7 @@ def command_seconds(options: argparse.Namespace) -> list[tuple[float, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="standard")
-    parser.add_argument("--image", "--picture", dest="image", type=Path)
+    parser.add_argument("--image", type=Path)
     parser.add_argument("--megapixels", type=float, nargs="*", default=[1, 4, 16, 50, 100])
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--finest", action="store_true", help="all coded at the finest level")

@@ -115,7 +115,7 @@ def test_rates_are_relative_to_the_reference_for_every_other_curve_and_metric(ht
     for row, percent in zip(rates["rows"], (-40, -40, 50, 50), strict=True):
         for kind in ("set", "best", "worst", "average"):
             assert row[kind] == pytest.approx(percent)
-        assert (row["pictures"], row["refused"]) == (2, {})
+        assert (row["images"], row["refused"]) == (2, {})
 
 
 def test_refused_rates_are_listed_in_the_page_by_name():
@@ -142,9 +142,7 @@ def test_a_chart_has_the_rate_of_the_images_that_have_its_metric_and_the_table_t
 
 
 def test_images_are_stored_without_losses(html, photograph):
-    for shown, stored in zip(
-        page_samples.images(photograph), data_of(html)["pictures"], strict=True
-    ):
+    for shown, stored in zip(page_samples.images(photograph), data_of(html)["images"], strict=True):
         assert (stored["width"], stored["height"]) == (128, 64)
         sources = [stored["original"], *(v["src"] for v in stored["versions"])]
         arrays = [shown.original, *(v.image for v in shown.versions)]
@@ -191,7 +189,7 @@ def test_without_a_name_the_reference_is_the_first_codec_of_others():
 def test_one_curve_alone_has_no_rates_and_no_viewer():
     data = data_of(page.html([curve_samples.curve("ours")]))
     assert data["rates"] is None
-    assert data["pictures"] == []
+    assert data["images"] == []
 
 
 def test_the_command_line_writes_the_page_from_stored_results(tmp_path, capsys):
@@ -231,7 +229,7 @@ def test_an_image_that_webp_cannot_hold_is_stored_as_png(photograph):
     example = example._replace(
         original=long, versions=(), levels=levels, density=levels.astype(np.float32)
     )
-    (shown,) = data_of(page.html([curve_samples.curve("ours")], [example]))["pictures"]
+    (shown,) = data_of(page.html([curve_samples.curve("ours")], [example]))["images"]
     kind, _, content = shown["original"].partition(";base64,")
     assert kind == "data:image/png"
     assert Image.open(io.BytesIO(base64.b64decode(content))).size == (16400, 16)

@@ -155,13 +155,13 @@ def test_either_side_shows_the_version_that_is_chosen(shown):
 
     sources = shown.execute_script(
         "const d = JSON.parse(document.getElementById('data').textContent);"
-        "return d.pictures.map((p) => [p.original, ...p.versions.map((v) => v.src)])"
+        "return d.images.map((p) => [p.original, ...p.versions.map((v) => v.src)])"
     )
     assert find(shown, "#left-image").get_attribute("src") == sources[0][0]
     assert find(shown, "#right-image").get_attribute("src") == sources[0][1]
     Select(find(shown, "#right")).select_by_visible_text("JPEG")
     Select(find(shown, "#left")).select_by_visible_text("ours")
-    Select(find(shown, "#picture")).select_by_index(1)
+    Select(find(shown, "#image")).select_by_index(1)
     assert find(shown, "#left-image").get_attribute("src") == sources[1][1]
     assert find(shown, "#right-image").get_attribute("src") == sources[1][2]
     assert "JPEG, quality 48" in find(shown, "#right-caption").text

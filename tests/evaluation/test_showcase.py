@@ -63,5 +63,5 @@ def test_one_call_measures_and_reports(folder, tiny_weights, tmp_path):
     html = (tmp_path / "out.html").read_text()
     data = json.loads(html.partition('id="data">')[2].partition("</script>")[0])
     assert [curve["estimate"] for curve in data["curves"]] == [True]
-    assert [image["name"] for image in data["pictures"]] == ["a.png"]
-    assert [version["name"] for version in data["pictures"][0]["versions"]] == ["tiny"]
+    assert [image["name"] for image in data["images"]] == ["a.png"]
+    assert [version["name"] for version in data["images"][0]["versions"]] == ["tiny"]

@@ -71,7 +71,7 @@ def html(
         "metrics": [_metric(metric) for metric in metrics],
         "curves": [_curve(curve, metrics, labels) for curve in shown_curves],
         "rates": _rates(shown_curves, against, metrics, labels) if len(shown_curves) > 1 else None,
-        "pictures": [_image(*both, metrics) for both in zip(images, stored, strict=True)],
+        "images": [_image(*both, metrics) for both in zip(images, stored, strict=True)],
         "viewer_note": _viewer_note(is_lossless),
         "palette": {
             "levels": visualize.LEVEL_COLORS,
@@ -228,7 +228,7 @@ def _rate(curve: Curve, reference: Curve, metric: QualityMetric) -> dict[str, An
         "worst": worst[1],
         "worst_name": worst[0],
         "average": average,
-        "pictures": len(found.images),
+        "images": len(found.images),
         "refused": found.refused,
         "left_out": found.left_out,
     }

@@ -81,19 +81,19 @@ class Chart {
   }
 
   draw() {
-    this.picture?.remove();
+    this.drawing?.remove();
     this.placed = [];
     if (!this.visible().length) return;
     const s = this.scales();
-    this.picture = drawn("svg", { "aria-hidden": "true" }, ...this.axes(s));
+    this.drawing = drawn("svg", { "aria-hidden": "true" }, ...this.axes(s));
     for (const n of this.visible()) {
       const places = this.points(n).map((p) => [s.x(this.rate(p)), s.y(this.value(p))]);
-      const line = drawn("polyline", { class: "curve", points: places.join(" "), stroke: colour(n) });
+      const line = drawn("polyline", { class: "curve", points: places.join(" "), stroke: color(n) });
       if (this.curves[n].estimate) line.setAttribute("stroke-dasharray", "5 4");
-      this.picture.append(drawn("g", { "data-curve": n }, line, ...places.map(([x, y]) => marker(n, x, y))));
+      this.drawing.append(drawn("g", { "data-curve": n }, line, ...places.map(([x, y]) => marker(n, x, y))));
       places.forEach(([x, y], k) => this.placed.push({ curve: n, point: k, x, y }));
     }
-    this.plot.prepend(this.picture);
+    this.plot.prepend(this.drawing);
     this.read(this.at);
   }
 
@@ -147,15 +147,15 @@ class Chart {
   /** Shows the values of a point, or none for null. */
   read(at) {
     this.at = at && !this.hidden.has(at[0]) ? at : null;
-    this.picture?.querySelector(".ring")?.remove();
-    for (const group of this.picture?.querySelectorAll("[data-curve]") ?? []) {
+    this.drawing?.querySelector(".ring")?.remove();
+    for (const group of this.drawing?.querySelectorAll("[data-curve]") ?? []) {
       group.classList.toggle("faded", Boolean(this.at) && +group.dataset.curve !== this.at[0]);
     }
     this.tip.hidden = !this.at;
     if (!this.at) return;
     const [curve, point] = this.at;
     const place = this.placed.find((p) => p.curve === curve && p.point === point);
-    this.picture.append(drawn("circle", { class: "ring", cx: place.x, cy: place.y, r: 8 }));
+    this.drawing.append(drawn("circle", { class: "ring", cx: place.x, cy: place.y, r: 8 }));
     this.tell(this.curves[curve], this.points(curve)[point]);
     const { width, height } = this.plot.getBoundingClientRect();
     const left = place.x + 14 + this.tip.offsetWidth > width ? place.x - 14 - this.tip.offsetWidth : place.x + 14;
@@ -178,7 +178,7 @@ function showCurves(curves, metrics) {
   const charts = metrics.map((metric) => new Chart(byId("charts"), curves, metric));
   curves.forEach((curve, n) => {
     const key = drawn("svg", { width: 22, height: 12, viewBox: "-11 -6 22 12", "aria-hidden": "true" },
-      drawn("line", { x1: -11, x2: 11, y1: 0, y2: 0, stroke: colour(n), "stroke-width": 2 }), marker(n));
+      drawn("line", { x1: -11, x2: 11, y1: 0, y2: 0, stroke: color(n), "stroke-width": 2 }), marker(n));
     const button = element("button", { type: "button", "aria-pressed": "true" }, key, curve.label);
     button.addEventListener("click", () => {
       const isShown = button.getAttribute("aria-pressed") === "true";

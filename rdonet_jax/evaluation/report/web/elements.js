@@ -41,11 +41,11 @@ function clamp(value, low, high) {
   return Math.min(high, Math.max(low, value));
 }
 
-function colour(index) {
+function color(index) {
   return `var(--c${index % 8})`;
 }
 
-/** Outlines of markers around the origin, by curve, so that colour does not tell alone. */
+/** Outlines of markers around the origin, by curve, so that color does not tell alone. */
 const MARKERS = [
   "M-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0Z",
   "M-3.6-3.6h7.2v7.2h-7.2Z",
@@ -59,5 +59,5 @@ const MARKERS = [
 
 function marker(index, x = 0, y = 0) {
   const path = MARKERS[index % MARKERS.length];
-  return drawn("path", { d: path, transform: `translate(${x} ${y})`, fill: colour(index) });
+  return drawn("path", { d: path, transform: `translate(${x} ${y})`, fill: color(index) });
 }

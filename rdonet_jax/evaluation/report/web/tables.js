@@ -37,7 +37,7 @@ function showRates(rates) {
   for (const r of rates.rows) {
     const cells = [element("th", { scope: "row" }, r.label), r.metric, percentage(r.set)];
     cells.push(percentage(r.best, r.best_name), percentage(r.worst, r.worst_name), percentage(r.average));
-    cells.push(r.pictures, r.overlap === null ? "–" : `${Math.round(100 * r.overlap)} %`);
+    cells.push(r.images, r.overlap === null ? "–" : `${Math.round(100 * r.overlap)} %`);
     body.append(row(cells));
     for (const [what, why] of Object.entries(r.refused)) {
       byId("refusals").append(element("li", {}, `${r.label}, ${r.metric}, ${what}: refused, ${why}.`));
@@ -66,9 +66,9 @@ for (const id of ["main", "footer"]) byId(id).hidden = false;
 showCurves(data.curves, data.metrics);
 showPoints(data.curves, data.metrics);
 if (data.rates) showRates(data.rates);
-if (data.pictures.length) {
+if (data.images.length) {
   byId("viewer-section").hidden = false;
   byId("viewer-note").textContent = data.viewer_note;
-  new Viewer(data.pictures, data.palette, data.metrics);
+  new Viewer(data.images, data.palette, data.metrics);
 }
 showSettings(data.curves);

@@ -3,13 +3,13 @@
 const STEP = 1, LEAP = 10; // percent by arrow keys and by page keys
 
 class Viewer {
-  constructor(pictures, palette, metrics) {
+  constructor(images, palette, metrics) {
     this.metrics = metrics;
-    this.pictures = pictures;
+    this.images = images;
     this.palette = palette;
     this.split = 50;
-    pictures.forEach((picture, n) => byId("picture").append(element("option", { value: n }, picture.name)));
-    byId("picture").addEventListener("change", () => this.choose(+byId("picture").value));
+    images.forEach((image, n) => byId("image").append(element("option", { value: n }, image.name)));
+    byId("image").addEventListener("change", () => this.choose(+byId("image").value));
     for (const side of ["left", "right"]) byId(side).addEventListener("change", () => this.showSides());
     for (const id of ["blocks", "heat"]) byId(id).addEventListener("change", () => this.drawOverlay());
     byId("zoom").addEventListener("change", () => this.fit());
@@ -55,8 +55,8 @@ class Viewer {
   }
 
   choose(number) {
-    this.picture = this.pictures[number];
-    this.versions = [{ name: "Original", src: this.picture.original }, ...this.picture.versions];
+    this.image = this.images[number];
+    this.versions = [{ name: "Original", src: this.image.original }, ...this.image.versions];
     ["left", "right"].forEach((side, n) => {
       const before = byId(side).selectedIndex;
       byId(side).replaceChildren(...this.versions.map((v, k) => element("option", { value: k }, v.name)));
@@ -72,13 +72,13 @@ class Viewer {
     for (const side of ["left", "right"]) {
       const version = this.versions[+byId(side).value];
       byId(`${side}-image`).src = version.src;
-      byId(`${side}-image`).alt = `${this.picture.name}: ${version.name}`;
+      byId(`${side}-image`).alt = `${this.image.name}: ${version.name}`;
       byId(`${side}-caption`).replaceChildren(...this.caption(version));
     }
   }
 
   caption(version) {
-    const { width, height } = this.picture;
+    const { width, height } = this.image;
     if (version.bpp === undefined) return [element("b", {}, version.name), element("span", {}, `${width} × ${height}`)];
     const setting = version.setting ? `, ${version.setting}` : "";
     const quality = this.metrics.filter((m) => version.values[m.name] !== null)
@@ -92,7 +92,7 @@ class Viewer {
 
   /** The stage in the size asked for: to fit, or so many screen pixels per image pixel. */
   fit() {
-    const zoom = byId("zoom").value, { width, height } = this.picture;
+    const zoom = byId("zoom").value, { width, height } = this.image;
     const stage = byId("stage");
     byId("frame").classList.toggle("zoomed", zoom !== "fit");
     stage.style.aspectRatio = `${width} / ${height}`;
@@ -106,8 +106,8 @@ class Viewer {
     const canvas = byId("overlay"), box = byId("stage").getBoundingClientRect();
     canvas.width = Math.round(box.width * window.devicePixelRatio);
     canvas.height = Math.round(box.height * window.devicePixelRatio);
-    const pen = canvas.getContext("2d"), scale = canvas.width / this.picture.width;
-    for (const block of isBlocks || isHeat ? this.picture.blocks : []) {
+    const pen = canvas.getContext("2d"), scale = canvas.width / this.image.width;
+    for (const block of isBlocks || isHeat ? this.image.blocks : []) {
       const [x, y, side, level, density] = block;
       const at = [Math.round(x * scale), Math.round(y * scale)];
       const size = [Math.round((x + side) * scale) - at[0], Math.round((y + side) * scale) - at[1]];
@@ -131,7 +131,7 @@ class Viewer {
     pen.strokeRect(x + 0.5, y + 0.5, width - 1, height - 1);
   }
 
-  /** The colour of so many bits per pixel: equal steps for equal ratios. */
+  /** The color of so many bits per pixel: equal steps for equal ratios. */
   heat(density) {
     const stops = this.palette.bits, last = stops.length - 1;
     const octave = clamp(Math.log2(Math.max(density, this.palette.fewest) / this.palette.fewest), 0, last);
@@ -140,9 +140,9 @@ class Viewer {
   }
 
   readBlock(event) {
-    const box = byId("stage").getBoundingClientRect(), scale = this.picture.width / box.width;
+    const box = byId("stage").getBoundingClientRect(), scale = this.image.width / box.width;
     const x = (event.clientX - box.left) * scale, y = (event.clientY - box.top) * scale;
-    const found = this.picture.blocks.find(([bx, by, side]) => x >= bx && x < bx + side && y >= by && y < by + side);
+    const found = this.image.blocks.find(([bx, by, side]) => x >= bx && x < bx + side && y >= by && y < by + side);
     if (!found) return;
     const [, , side, , density] = found;
     byId("readout").textContent =
@@ -153,7 +153,7 @@ class Viewer {
     const entries = this.palette.levels.map((rgb, level) => {
       const swatch = element("i"), side = 16 * 2 ** level;
       swatch.style.background = `rgb(${rgb.join(" ")})`;
-      return element("span", {}, swatch, `${side} × ${side}: ${number(100 * this.picture.shares[level], 0)} %`);
+      return element("span", {}, swatch, `${side} × ${side}: ${number(100 * this.image.shares[level], 0)} %`);
     });
     byId("blocks-legend").replaceChildren(...entries);
   }

@@ -1,4 +1,4 @@
-"""Files of many environments, each read by all: what `exchange.py table` runs and prints."""
+"""Files of many environments, each read by all: what `same_symbols.py table` runs and prints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-SCRIPT = Path(__file__).with_name("exchange.py")
+SCRIPT = Path(__file__).with_name("same_symbols.py")
 ROOT = SCRIPT.parent.parent
 
 
@@ -55,7 +55,7 @@ def _cell(found: Mapping[str, float]) -> str:
 def _run(
     python: str, setting: Setting, what: str, folders: Sequence[Path], more: Sequence[str]
 ) -> str:
-    """Runs `exchange.py` in an environment; returns its last line. Raises `SystemExit`."""
+    """Runs `same_symbols.py` in an environment; returns its last line. Raises `SystemExit`."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     options = ["--engine", setting.engine, *more, *(setting.options if what == "read" else ())]
     done = subprocess.run(

@@ -1,8 +1,8 @@
 """Checks that files of one machine or engine decode to the same symbols with another.
 
-    python benchmarks/exchange.py write FOLDER [--images DIR] [--model NAME] [--engine ENGINE]
-    python benchmarks/exchange.py read FOLDER [--model NAME] [--engine ENGINE]
-    python benchmarks/exchange.py table FOLDER [--python NAME=PATH ...]
+    python benchmarks/same_symbols.py write FOLDER [--images DIR] [--model NAME] [--engine ENGINE]
+    python benchmarks/same_symbols.py read FOLDER [--model NAME] [--engine ENGINE]
+    python benchmarks/same_symbols.py table FOLDER [--python NAME=PATH ...]
 
 `write` compresses photographs, and an odd-sized part of each, at five qualities and with several
 masks. It stores the files, hashes of their symbols and the images that are decoded here. `read`
@@ -21,9 +21,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import exchange_table
 import float_modes
 import numpy as np
+import same_symbols_table
 from PIL import Image
 
 from rdonet_jax.codec import codec
@@ -161,9 +161,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("write", "read", "table"))
     parser.add_argument("folder", type=Path, nargs="+", help="one, or for `read` several")
-    parser.add_argument(
-        "--images", "--pictures", dest="images", type=Path, help="folder; scikit-image's without"
-    )
+    parser.add_argument("--images", dest="images", type=Path, help="folder; scikit-image's without")
     parser.add_argument("--count", type=int, default=3, help="at most so many images")
     parser.add_argument("--side", type=int, help="of the middle that is cropped; default: all")
     parser.add_argument("--model", default="standard")
@@ -175,7 +173,7 @@ def main() -> None:
     parser.add_argument("--rounding", choices=float_modes.ROUNDING, help="when reading")
     options = parser.parse_args()
     if options.what == "table":
-        exchange_table.table(options)
+        same_symbols_table.table(options)
         return
     model = zoo.load(options.model)
     {"write": write, "read": read}[options.what](options, model)
