@@ -29,8 +29,10 @@ from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.imaging import dataset
 from rdonet_jax.models import macs, registry
 from rdonet_jax.training import config as training_config
-from rdonet_jax.training import crops, sharding, validation
+from rdonet_jax.training import sharding
+from rdonet_jax.training.batches import crops
 from rdonet_jax.training.config import TrainingConfig
+from rdonet_jax.training.steps import validation
 
 MODEL_CHANGES: dict[str, dict[str, Any]] = {
     "as it is": {},

@@ -26,7 +26,8 @@ from rdonet_jax.models import zoo
 from rdonet_jax.rdo import encoder
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
 from rdonet_jax.training import config as training_config
-from rdonet_jax.training import crops, train_state
+from rdonet_jax.training.batches import crops
+from rdonet_jax.training.steps import train_state
 
 STAGES = {
     "/jax/core/compile/jaxpr_trace_duration": "trace",

@@ -22,16 +22,10 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from rdonet_jax.imaging import dataset
 from rdonet_jax.models import packing, zoo
 from rdonet_jax.models.portable import kernel_packing
-from rdonet_jax.training import (
-    config as training_config,
-)
-from rdonet_jax.training import (
-    crops as training_crops,
-)
-from rdonet_jax.training import (
-    sharding,
-    validation,
-)
+from rdonet_jax.training import config as training_config
+from rdonet_jax.training import sharding
+from rdonet_jax.training.batches import crops as training_crops
+from rdonet_jax.training.steps import validation
 
 CROP = 256
 TRIED = ((256, 64), (128, 32), (96, 32), (64, 64), (64, 16), (32, 32))

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from rdonet_jax.imaging import dataset, shard_writer, shards
 from rdonet_jax.imaging.dataset import ImageDataset
-from rdonet_jax.training import crops
+from rdonet_jax.training.batches import crops
 from rdonet_jax.training.config import TrainingConfig
 
 

@@ -36,19 +36,11 @@ from rdonet_jax.entropy import distributions
 from rdonet_jax.imaging import srgb
 from rdonet_jax.models import macs, zoo
 from rdonet_jax.runtime import processors
-from rdonet_jax.training import (
-    config as training_config,
-)
-from rdonet_jax.training import (
-    crops as training_crops,
-)
-from rdonet_jax.training import (
-    sharding,
-    train_state,
-)
-from rdonet_jax.training import (
-    step as training_step,
-)
+from rdonet_jax.training import config as training_config
+from rdonet_jax.training import sharding
+from rdonet_jax.training.batches import crops as training_crops
+from rdonet_jax.training.steps import step as training_step
+from rdonet_jax.training.steps import train_state
 
 IMAGE = (512, 768)
 CROPS = (8, 256)

@@ -44,7 +44,7 @@ from rdonet_jax.imaging import dataset
 from rdonet_jax.models import macs
 from rdonet_jax.runtime import processors
 from rdonet_jax.training import config as training_config
-from rdonet_jax.training import crops as training_crops
+from rdonet_jax.training.batches import crops as training_crops
 
 WORKER = Path(__file__).with_name("training_compressai.py")
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")

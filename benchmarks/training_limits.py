@@ -28,7 +28,7 @@ from rdonet_jax.imaging import dataset
 from rdonet_jax.models import macs
 from rdonet_jax.runtime import compilation
 from rdonet_jax.training import config as training_config
-from rdonet_jax.training import crops
+from rdonet_jax.training.batches import crops
 
 GIB = 2**30
 PRECISIONS = ("float32", "bfloat16")

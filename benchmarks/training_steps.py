@@ -11,8 +11,10 @@ import numpy as np
 
 from rdonet_jax.core import config
 from rdonet_jax.training import config as training_config
-from rdonet_jax.training import crops, sharding, train_state
-from rdonet_jax.training import step as training_step
+from rdonet_jax.training import sharding
+from rdonet_jax.training.batches import crops
+from rdonet_jax.training.steps import step as training_step
+from rdonet_jax.training.steps import train_state
 
 
 class Trainer:

@@ -26,7 +26,7 @@ def work(options: argparse.Namespace) -> list[list[float]]:
 
     from rdonet_jax.core import presets
     from rdonet_jax.training import config as training_config
-    from rdonet_jax.training import crops
+    from rdonet_jax.training.batches import crops
 
     virtual_devices.join(options.worker)
     from training_steps import Trainer  # here, since importing it may start the devices

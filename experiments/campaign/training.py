@@ -66,7 +66,7 @@ def run(options: argparse.Namespace, more: Sequence[str], began: float) -> int:
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1")
     from experiments.campaign import packing
     from rdonet_jax.cli import program
-    from rdonet_jax.training import run_log
+    from rdonet_jax.training.folder import run_log
 
     expected = (*packing.EXPECTED, NoAcceleratorError, run_log.LogError)
     return program.exit_code(lambda: _train(options, more, began), expected, "train")
@@ -128,7 +128,7 @@ def arguments(
 
 def summary(out: Path) -> str:
     """One line: the steps, the device, the speed, the last validation, and the newest weights."""
-    from rdonet_jax.training import exports, run_log
+    from rdonet_jax.training.folder import exports, run_log
 
     lines: list[dict[str, Any]] = run_log.read(out / LOG)
     validations = [line["validation"] for line in lines if "validation" in line]

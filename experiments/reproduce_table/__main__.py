@@ -26,7 +26,8 @@ from rdonet_jax.imaging import dataset
 from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.models import zoo
 from rdonet_jax.rdo.encode_options import MAX_PASSES
-from rdonet_jax.training import checkpoints, divergence, run_dir
+from rdonet_jax.training import divergence
+from rdonet_jax.training.folder import checkpoints, run_dir
 from rdonet_jax.training.run import Sources
 
 VALIDATION = "validation"

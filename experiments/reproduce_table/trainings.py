@@ -13,7 +13,7 @@ from rdonet_jax.imaging import srgb
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.rdo import fit_thresholds
 from rdonet_jax.training import run as training_run
-from rdonet_jax.training import run_dir
+from rdonet_jax.training.folder import run_dir
 from rdonet_jax.training.loop import Intervals
 from rdonet_jax.training.run import Sources
 

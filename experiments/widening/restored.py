@@ -23,7 +23,7 @@ from rdonet_jax.cli import program
 from rdonet_jax.core.config import ConfigError, PortableConfig
 from rdonet_jax.models import zoo
 from rdonet_jax.models.portable import widening
-from rdonet_jax.training import optimizer
+from rdonet_jax.training.optimizers import optimizer
 
 
 def restored(trained: Any, before: Any, config: PortableConfig, old: PortableConfig) -> Any:

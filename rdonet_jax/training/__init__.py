@@ -8,10 +8,10 @@ from rdonet_jax.core import lazy
 
 if TYPE_CHECKING:
     from rdonet_jax.training.config import RunLength, TrainingConfig
+    from rdonet_jax.training.folder.run_dir import Run
     from rdonet_jax.training.loop import Intervals, Outcome
     from rdonet_jax.training.masks import register_schedule
     from rdonet_jax.training.run import Sources, export, train
-    from rdonet_jax.training.run_dir import Run
 else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
@@ -24,7 +24,7 @@ else:
             "Sources": "rdonet_jax.training.run:Sources",
             "export": "rdonet_jax.training.run:export",
             "train": "rdonet_jax.training.run:train",
-            "Run": "rdonet_jax.training.run_dir:Run",
+            "Run": "rdonet_jax.training.folder.run_dir:Run",
         },
     )
 

@@ -66,15 +66,15 @@ class TrainingConfig:
         bottom and at the right, like images whose sides are no multiples of 64. What is beyond is
         padding: replicated, and neither coded nor counted.
       resident: keep the images on the devices and cut the crops there, see
-        `rdonet_jax.training.device_crops`.
+        `rdonet_jax.training.batches.device_crops`.
       learning_rate: the peak step size.
       warmup_steps: how long it takes to get there. As many as there are steps is a tenth of them.
       schedule: how the step size falls then.
       final_rate: what share of the peak is left at the end.
-      optimizer: "adam", or for the kernels "muon" or "soap", see `rdonet_jax.training.muon` and
-        `rdonet_jax.training.soap`.
+      optimizer: "adam", or for the kernels "muon" or "soap", see
+        `rdonet_jax.training.optimizers.muon` and `rdonet_jax.training.optimizers.soap`.
       switch: what happens to the optimizer at the second stage, see
-        `rdonet_jax.training.optimizer`.
+        `rdonet_jax.training.optimizers.optimizer`.
       stage2_rate: peak step size of stage 2 as a share of learning_rate, with switch "restart".
       learn: "all", or a part of a portable network. The "priors" alone, whose rate is minimized by
         its logarithm. Or what decodes, the "decoder": the priors, and the synthesis from the finest

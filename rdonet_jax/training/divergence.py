@@ -19,10 +19,12 @@ import numpy as np
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.runtime import compilation, multihost
 from rdonet_jax.storage import files
-from rdonet_jax.training import checkpoints, precision, train_state
-from rdonet_jax.training import crops as training_crops
-from rdonet_jax.training import step as training_step
+from rdonet_jax.training import precision
+from rdonet_jax.training.batches import crops as training_crops
 from rdonet_jax.training.config import TrainingConfig
+from rdonet_jax.training.folder import checkpoints
+from rdonet_jax.training.steps import step as training_step
+from rdonet_jax.training.steps import train_state
 
 KEPT = "the last checkpoint is kept"
 

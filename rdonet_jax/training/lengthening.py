@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from rdonet_jax.training import masks, optimizer
+from rdonet_jax.training import masks
 from rdonet_jax.training.config import TrainingConfig
+from rdonet_jax.training.optimizers import optimizer
 
 
 def with_length_of(config: TrainingConfig, other: TrainingConfig) -> TrainingConfig:

@@ -14,25 +14,17 @@ import numpy as np
 from rdonet_jax.core.config import AnyConfig, ConfigError
 from rdonet_jax.imaging.dataset import ImageDataset
 from rdonet_jax.runtime import multihost
-from rdonet_jax.training import (
-    crops as training_crops,
-)
-from rdonet_jax.training import (
-    divergence,
-    input_pipeline,
-    run_dir,
-    sharding,
-    train_state,
-    validation,
-)
-from rdonet_jax.training import (
-    step as training_step,
-)
-from rdonet_jax.training.checkpoints import Checkpoints, Progress
+from rdonet_jax.training import divergence, sharding
+from rdonet_jax.training.batches import crops as training_crops
+from rdonet_jax.training.batches import input_pipeline
 from rdonet_jax.training.config import TrainingConfig
-from rdonet_jax.training.exports import Exports
+from rdonet_jax.training.folder import run_dir
+from rdonet_jax.training.folder.checkpoints import Checkpoints, Progress
+from rdonet_jax.training.folder.exports import Exports
 from rdonet_jax.training.monitor import Monitor
 from rdonet_jax.training.schedule_tracker import ScheduleTracker
+from rdonet_jax.training.steps import step as training_step
+from rdonet_jax.training.steps import train_state, validation
 
 PREVIEWED = 4
 """The number of validation crops that TensorBoard shows."""

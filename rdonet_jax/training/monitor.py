@@ -18,11 +18,12 @@ import numpy as np
 
 from rdonet_jax import visualize
 from rdonet_jax.core import decibels, partition
-from rdonet_jax.training import masks, run_log
+from rdonet_jax.training import masks
 from rdonet_jax.training.config import TrainingConfig
-from rdonet_jax.training.run_log import LOG_FILE
-from rdonet_jax.training.step import StepValues
-from rdonet_jax.training.validation import Preview, Validation
+from rdonet_jax.training.folder import run_log
+from rdonet_jax.training.folder.run_log import LOG_FILE
+from rdonet_jax.training.steps.step import StepValues
+from rdonet_jax.training.steps.validation import Preview, Validation
 
 # A machine that trains may have few packages. What these show is in log.jsonl too, and a run says
 # what it does without.
@@ -31,7 +32,7 @@ try:
 except ModuleNotFoundError:
     tqdm = None  # lines are printed then, as without a terminal
 try:
-    from rdonet_jax.training import event_file
+    from rdonet_jax.training.folder import event_file
 except ModuleNotFoundError:
     event_file = None
 

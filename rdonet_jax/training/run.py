@@ -21,25 +21,17 @@ from rdonet_jax.core.config import ConfigError
 from rdonet_jax.imaging import dataset
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.runtime import multihost
-from rdonet_jax.training import (
-    crops as training_crops,
-)
-from rdonet_jax.training import (
-    exports,
-    input_pipeline,
-    run_dir,
-    run_log,
-    schedule_tracker,
-    sharding,
-    train_state,
-    working_folder,
-)
-from rdonet_jax.training.checkpoints import CheckpointError, Checkpoints, Progress
+from rdonet_jax.training import schedule_tracker, sharding
+from rdonet_jax.training.batches import crops as training_crops
+from rdonet_jax.training.batches import input_pipeline
 from rdonet_jax.training.config import STARTS, RunLength, TrainingConfig
-from rdonet_jax.training.exports import Exports
+from rdonet_jax.training.folder import exports, run_dir, run_log, working_folder
+from rdonet_jax.training.folder.checkpoints import CheckpointError, Checkpoints, Progress
+from rdonet_jax.training.folder.exports import Exports
+from rdonet_jax.training.folder.run_dir import Origin, Run, RunError
+from rdonet_jax.training.folder.working_folder import WorkingFolder
 from rdonet_jax.training.loop import Intervals, Loop, LoopSetup, Outcome
-from rdonet_jax.training.run_dir import Origin, Run, RunError
-from rdonet_jax.training.working_folder import WorkingFolder
+from rdonet_jax.training.steps import train_state
 
 AUTO = "auto"
 """Resumes a run if there is one, and else begins it."""

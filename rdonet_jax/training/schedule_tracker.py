@@ -23,8 +23,8 @@ from typing import Protocol
 from rdonet_jax.core.config import ConfigError
 from rdonet_jax.runtime import multihost
 from rdonet_jax.training import masks
-from rdonet_jax.training.checkpoints import Progress
 from rdonet_jax.training.config import RunLength, TrainingConfig
+from rdonet_jax.training.folder.checkpoints import Progress
 
 SAFETY = 1.5
 """What is done at the end may take so many times what it took before."""

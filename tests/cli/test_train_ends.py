@@ -16,7 +16,7 @@ from rdonet_jax.core import presets
 from rdonet_jax.models import zoo
 from rdonet_jax.runtime import multihost
 from rdonet_jax.training import run as training_run
-from rdonet_jax.training import run_dir
+from rdonet_jax.training.folder import run_dir
 from rdonet_jax.training.loop import Outcome
 from tests import portable_params
 from tests.conftest import ROOT

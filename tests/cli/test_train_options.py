@@ -14,8 +14,8 @@ from rdonet_jax.cli.options import config_options
 from rdonet_jax.core import presets
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.models.rdonet.family import RDONetFamily
-from rdonet_jax.training import run_dir
 from rdonet_jax.training.config import RunLength, TrainingConfig
+from rdonet_jax.training.folder import run_dir
 from rdonet_jax.training.loop import Intervals
 from tests import portable_params
 

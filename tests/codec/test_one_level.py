@@ -19,8 +19,8 @@ from rdonet_jax.models import macs, registry, zoo
 from rdonet_jax.models.training_record import TrainingRecord
 from rdonet_jax.rdo import encoder
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan
-from rdonet_jax.training import draws
 from rdonet_jax.training.config import TrainingConfig
+from rdonet_jax.training.steps import draws
 from tests import portable_params
 
 

@@ -15,7 +15,7 @@ from rdonet_jax.cli import lazy_commands
 from rdonet_jax.evaluation import real_files
 from rdonet_jax.imaging import dataset, named_datasets, shard_writer
 from rdonet_jax.imaging.dataset import DatasetError, DatasetWarning, ImageDataset
-from rdonet_jax.training import crops
+from rdonet_jax.training.batches import crops
 from rdonet_jax.training.config import TrainingConfig
 
 pytestmark = pytest.mark.once

@@ -21,8 +21,8 @@ from rdonet_jax.models.baselines import context
 from rdonet_jax.models.baselines import init as baselines_init
 from rdonet_jax.models.baselines import network as baselines
 from rdonet_jax.nn import layers
-from rdonet_jax.training import draws
 from rdonet_jax.training.config import TrainingConfig
+from rdonet_jax.training.steps import draws
 from tests import hasty_xla
 from tests.conftest import quick_key
 

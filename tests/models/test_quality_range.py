@@ -16,7 +16,7 @@ from rdonet_jax.models import zoo
 from rdonet_jax.models.portable import network as portable
 from rdonet_jax.models.portable import quality_range
 from rdonet_jax.training import config as training_config
-from rdonet_jax.training import train_state
+from rdonet_jax.training.steps import train_state
 from tests import portable_params
 
 OLD = presets.mini(lmbdas=(0.001, 0.032), knots=6)  # a factor of two per segment

@@ -16,7 +16,7 @@ from PIL import Image
 from rdonet_jax.core.config import ConfigError
 from rdonet_jax.imaging import access, dataset, shard_writer, shards
 from rdonet_jax.imaging.dataset import DatasetError, DatasetWarning, ImageDataset
-from rdonet_jax.training import crops as training_crops
+from rdonet_jax.training.batches import crops as training_crops
 from rdonet_jax.training.config import TrainingConfig
 
 

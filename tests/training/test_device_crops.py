@@ -15,7 +15,7 @@ from PIL import Image
 from rdonet_jax.core.config import ConfigError
 from rdonet_jax.imaging import dataset
 from rdonet_jax.imaging.dataset import DatasetError, DatasetWarning, ImageDataset
-from rdonet_jax.training import device_crops, input_pipeline
+from rdonet_jax.training.batches import device_crops, input_pipeline
 from rdonet_jax.training.config import TrainingConfig
 
 

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from rdonet_jax.training import checkpoints, divergence
+from rdonet_jax.training import divergence
+from rdonet_jax.training.folder import checkpoints
 
 pytestmark = pytest.mark.once
 

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from rdonet_jax.core import presets
-from rdonet_jax.training import draws
+from rdonet_jax.training.steps import draws
 
 
 def test_the_qualities_of_a_step_cover_the_whole_scale():

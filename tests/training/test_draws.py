@@ -12,8 +12,9 @@ import skimage.data
 
 from rdonet_jax.core import partition, presets
 from rdonet_jax.training import config as training_config
-from rdonet_jax.training import draws, run_dir
 from rdonet_jax.training import masks as training_masks
+from rdonet_jax.training.folder import run_dir
+from rdonet_jax.training.steps import draws
 
 
 @pytest.mark.slow

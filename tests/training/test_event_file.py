@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from rdonet_jax.training.event_file import EventFile
+from rdonet_jax.training.folder.event_file import EventFile
 
 pytestmark = pytest.mark.once
 

@@ -7,11 +7,11 @@ import pytest
 from rdonet_jax.core import presets
 from rdonet_jax.models import zoo
 from rdonet_jax.storage import files
-from rdonet_jax.training import exports, run_log
 from rdonet_jax.training.config import TrainingConfig
 from rdonet_jax.training.divergence import DivergenceError
-from rdonet_jax.training.exports import Exports, ExportWarning
-from rdonet_jax.training.run_dir import Run, RunError
+from rdonet_jax.training.folder import exports, run_log
+from rdonet_jax.training.folder.exports import Exports, ExportWarning
+from rdonet_jax.training.folder.run_dir import Run, RunError
 from tests import portable_params
 
 NETWORK_CONFIG = presets.mini()

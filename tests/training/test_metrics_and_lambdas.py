@@ -9,7 +9,7 @@ import pytest
 from rdonet_jax.core import config, presets
 from rdonet_jax.metrics import loss
 from rdonet_jax.training import config as training_config
-from rdonet_jax.training import train_state
+from rdonet_jax.training.steps import train_state
 from tests.metrics.test_loss import AbsoluteError
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from rdonet_jax.storage import urls
-from rdonet_jax.training import mirror
-from rdonet_jax.training.mirror import Mirror, UncopiedError
+from rdonet_jax.training.folder import mirror
+from rdonet_jax.training.folder.mirror import Mirror, UncopiedError
 
 pytestmark = pytest.mark.once
 

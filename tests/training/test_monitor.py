@@ -23,10 +23,11 @@ from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from rdonet_jax import visualize
 from rdonet_jax.training import config as training_config
-from rdonet_jax.training import monitor, run_log
+from rdonet_jax.training import monitor
+from rdonet_jax.training.folder import run_log
 from rdonet_jax.training.monitor import Monitor
-from rdonet_jax.training.step import StepValues
-from rdonet_jax.training.validation import Preview, Validation
+from rdonet_jax.training.steps.step import StepValues
+from rdonet_jax.training.steps.validation import Preview, Validation
 from tests.conftest import ROOT
 
 SCHEDULE = training_config.TrainingConfig(stage1_steps=7, stage2_steps=6, batch_size=4)

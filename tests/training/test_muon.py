@@ -10,7 +10,7 @@ import pytest
 
 from rdonet_jax.core import presets
 from rdonet_jax.core.config import ConfigError
-from rdonet_jax.training import kernels, optimizer
+from rdonet_jax.training.optimizers import kernels, optimizer
 from tests import portable_params
 from tests.training import kernel_params
 

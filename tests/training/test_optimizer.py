@@ -11,7 +11,7 @@ import pytest
 from rdonet_jax.core import presets
 from rdonet_jax.core.config import ConfigError
 from rdonet_jax.training import config as training_config
-from rdonet_jax.training import optimizer
+from rdonet_jax.training.optimizers import optimizer
 from tests import portable_params
 
 MINI = presets.mini()

@@ -19,8 +19,10 @@ from rdonet_jax.core import presets
 from rdonet_jax.runtime import multihost
 from rdonet_jax.imaging import dataset
 from rdonet_jax.models import registry
-from rdonet_jax.training import device_crops, sharding, train_state, validation
-from rdonet_jax.training import step as training_step
+from rdonet_jax.training.batches import device_crops
+from rdonet_jax.training import sharding
+from rdonet_jax.training.steps import train_state, validation
+from rdonet_jax.training.steps import step as training_step
 from rdonet_jax.training.config import TrainingConfig
 
 folder, target, *cluster = sys.argv[1:]

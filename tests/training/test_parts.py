@@ -12,10 +12,11 @@ from rdonet_jax.core import config, presets
 from rdonet_jax.models.portable import network as portable
 from rdonet_jax.models.portable import widening
 from rdonet_jax.training import config as training_config
-from rdonet_jax.training import optimizer, train_state
-from rdonet_jax.training import step as training_step
-from rdonet_jax.training.crops import Batch
-from rdonet_jax.training.step import CropLosses
+from rdonet_jax.training.batches.crops import Batch
+from rdonet_jax.training.optimizers import optimizer
+from rdonet_jax.training.steps import step as training_step
+from rdonet_jax.training.steps import train_state
+from rdonet_jax.training.steps.step import CropLosses
 from tests import hasty_xla, portable_params
 
 ONE = Batch(np.zeros(1, np.int32), np.zeros((1, 64, 64, 3), np.uint8))

@@ -11,9 +11,10 @@ import pytest
 
 from rdonet_jax.runtime import parallel
 from rdonet_jax.training import config as training_config
-from rdonet_jax.training import precision, sharding, train_state, validation
-from rdonet_jax.training import step as training_step
-from rdonet_jax.training.crops import Batch
+from rdonet_jax.training import precision, sharding
+from rdonet_jax.training.batches.crops import Batch
+from rdonet_jax.training.steps import step as training_step
+from rdonet_jax.training.steps import train_state, validation
 
 pytestmark = [pytest.mark.slow, pytest.mark.once]
 

@@ -15,12 +15,12 @@ from rdonet_jax.core import presets
 from rdonet_jax.core.config import ConfigError
 from rdonet_jax.imaging import dataset
 from rdonet_jax.runtime import multihost
-from rdonet_jax.training import crops as training_crops
 from rdonet_jax.training import run as training_run
-from rdonet_jax.training import run_dir
-from rdonet_jax.training.checkpoints import Progress
+from rdonet_jax.training.batches import crops as training_crops
 from rdonet_jax.training.config import RunLength, TrainingConfig
-from rdonet_jax.training.run_dir import Run, RunError
+from rdonet_jax.training.folder import run_dir
+from rdonet_jax.training.folder.checkpoints import Progress
+from rdonet_jax.training.folder.run_dir import Run, RunError
 
 pytestmark = pytest.mark.once
 

@@ -14,9 +14,9 @@ from collections.abc import Callable
 import pytest
 
 from rdonet_jax.storage import urls
-from rdonet_jax.training import run_lease
-from rdonet_jax.training.run_dir import LOCK_FILE, RunError
-from rdonet_jax.training.run_lease import LEASE_S, SETTLING_S, Lease
+from rdonet_jax.training.folder import run_lease
+from rdonet_jax.training.folder.run_dir import LOCK_FILE, RunError
+from rdonet_jax.training.folder.run_lease import LEASE_S, SETTLING_S, Lease
 
 pytestmark = pytest.mark.once
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdonet_jax.training import run_log
+from rdonet_jax.training.folder import run_log
 
 pytestmark = pytest.mark.once
 

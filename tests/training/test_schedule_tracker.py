@@ -12,9 +12,10 @@ import pytest
 from rdonet_jax.core import presets
 from rdonet_jax.core.config import ConfigError
 from rdonet_jax.runtime import multihost
-from rdonet_jax.training import masks, optimizer, schedule_tracker
-from rdonet_jax.training.checkpoints import Progress
+from rdonet_jax.training import masks, schedule_tracker
 from rdonet_jax.training.config import CHOICES, RunLength, TrainingConfig
+from rdonet_jax.training.folder.checkpoints import Progress
+from rdonet_jax.training.optimizers import optimizer
 
 BEFORE = Progress(step=0, switched_at=None, reader={})
 CONFIG = TrainingConfig(stage1_steps=100, stage2_steps=300, minutes=10, warmup_steps=40)

@@ -11,7 +11,7 @@ import pytest
 from rdonet_jax.core import presets
 from rdonet_jax.core.config import ConfigError
 from rdonet_jax.runtime import compilation
-from rdonet_jax.training import optimizer, soap
+from rdonet_jax.training.optimizers import optimizer, soap
 from tests.training import kernel_params
 
 SHAPES = {"convolution": (3, 3, 12, 16), "pointwise": (24, 10), "colors": (1, 1, 3, 32)}

@@ -15,11 +15,13 @@ from rdonet_jax.core import config, partition, presets
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import registry
 from rdonet_jax.training import config as training_config
-from rdonet_jax.training import draws, optimizer, sharding, train_state
 from rdonet_jax.training import precision as training_precision
-from rdonet_jax.training import step as training_step
-from rdonet_jax.training.crops import Batch
-from rdonet_jax.training.step import CropLosses
+from rdonet_jax.training import sharding
+from rdonet_jax.training.batches.crops import Batch
+from rdonet_jax.training.optimizers import optimizer
+from rdonet_jax.training.steps import draws, train_state
+from rdonet_jax.training.steps import step as training_step
+from rdonet_jax.training.steps.step import CropLosses
 from tests import hasty_xla, portable_params
 
 TINY = presets.tiny()

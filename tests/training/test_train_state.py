@@ -11,7 +11,7 @@ from rdonet_jax.models.portable import integer_format
 from rdonet_jax.models.portable import network as portable
 from rdonet_jax.nn import integer
 from rdonet_jax.training import config as training_config
-from rdonet_jax.training import train_state
+from rdonet_jax.training.steps import train_state
 from tests import hasty_xla
 from tests.conftest import quick_key
 

@@ -10,7 +10,8 @@ import pytest
 from rdonet_jax.core import partition, presets
 from rdonet_jax.models import hierarchy, registry
 from rdonet_jax.training import config as training_config
-from rdonet_jax.training import sharding, validation
+from rdonet_jax.training import sharding
+from rdonet_jax.training.steps import validation
 
 THRESHOLDS = (60.0, 180.0)
 

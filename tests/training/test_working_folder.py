@@ -11,10 +11,10 @@ from rdonet_jax.cli.commands import train
 from rdonet_jax.core.config import ConfigError
 from rdonet_jax.runtime import interrupts, multihost
 from rdonet_jax.storage import urls
-from rdonet_jax.training import mirror, run_lease, working_folder
 from rdonet_jax.training.divergence import DivergenceError
-from rdonet_jax.training.mirror import UncopiedError
-from rdonet_jax.training.run_dir import RunError
+from rdonet_jax.training.folder import mirror, run_lease, working_folder
+from rdonet_jax.training.folder.mirror import UncopiedError
+from rdonet_jax.training.folder.run_dir import RunError
 
 pytestmark = pytest.mark.once
 

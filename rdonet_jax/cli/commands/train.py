@@ -30,12 +30,13 @@ from rdonet_jax.models import registry, zoo
 from rdonet_jax.runtime import interrupts, multihost
 from rdonet_jax.runtime.platform import require_platform
 from rdonet_jax.storage import urls
-from rdonet_jax.training import checkpoints, divergence, fine_tuning, run_dir, run_log
 from rdonet_jax.training import config as training_config
+from rdonet_jax.training import divergence, fine_tuning
 from rdonet_jax.training import run as training_run
 from rdonet_jax.training.config import RunLength, TrainingConfig
+from rdonet_jax.training.folder import checkpoints, run_dir, run_log
+from rdonet_jax.training.folder.run_dir import Run
 from rdonet_jax.training.loop import Intervals, Outcome
-from rdonet_jax.training.run_dir import Run
 
 EXPECTED = (
     checkpoints.CheckpointError,

@@ -20,8 +20,9 @@ from rdonet_jax.core import config, presets
 from rdonet_jax.core.config import AnyConfig, ConfigError
 from rdonet_jax.core.json_values import short_repr
 from rdonet_jax.models import registry, zoo
-from rdonet_jax.training import fine_tuning, run_dir
+from rdonet_jax.training import fine_tuning
 from rdonet_jax.training.config import STARTS, RunLength, TrainingConfig
+from rdonet_jax.training.folder import run_dir
 from rdonet_jax.training.loop import Intervals
 
 DEFAULT_PRESET = "standard"

@@ -19,8 +19,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rdonet_jax.training import checkpoints, run_dir, run_log, sharding, train_state, validation
-from rdonet_jax.training import step as training_step
+from rdonet_jax.training import sharding
+from rdonet_jax.training.folder import checkpoints, run_dir, run_log
+from rdonet_jax.training.steps import step as training_step
+from rdonet_jax.training.steps import train_state, validation
 from tests import hasty_xla
 from tests.conftest import ROOT
 

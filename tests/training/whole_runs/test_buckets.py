@@ -17,8 +17,8 @@ from rdonet_jax.cli.commands import train
 from rdonet_jax.imaging import shard_writer, shards
 from rdonet_jax.models import zoo
 from rdonet_jax.storage import urls
-from rdonet_jax.training import mirror, run_lease, working_folder
-from rdonet_jax.training.run_dir import LOCK_FILE, RunError
+from rdonet_jax.training.folder import mirror, run_lease, working_folder
+from rdonet_jax.training.folder.run_dir import LOCK_FILE, RunError
 
 from .conftest import SHORT, curve, ended, newest_state, on_two_hosts, started
 
@@ -194,7 +194,7 @@ def test_a_run_whose_bucket_fails_for_long_or_is_taken_over_stops():
 COPYING_OFTEN = """
 import sys
 from rdonet_jax.cli.commands import train
-from rdonet_jax.training import mirror
+from rdonet_jax.training.folder import mirror
 mirror.PERIOD_S = 0.05
 sys.exit(train.run(sys.argv[1:], "train.py"))
 """

@@ -17,7 +17,7 @@ from rdonet_jax.cli.commands import train
 from rdonet_jax.imaging import shard_writer, shards, srgb
 from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.models import zoo
-from rdonet_jax.training import run_log
+from rdonet_jax.training.folder import run_log
 
 pytestmark = pytest.mark.once
 

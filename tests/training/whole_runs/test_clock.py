@@ -9,11 +9,11 @@ import pytest
 
 from rdonet_jax.core import presets
 from rdonet_jax.models import zoo
-from rdonet_jax.training import checkpoints, exports
 from rdonet_jax.training import run as training_run
 from rdonet_jax.training.config import RunLength, TrainingConfig
+from rdonet_jax.training.folder import checkpoints, exports
+from rdonet_jax.training.folder.run_dir import Run, RunError
 from rdonet_jax.training.loop import Intervals
-from rdonet_jax.training.run_dir import Run, RunError
 
 from .conftest import logged
 

@@ -13,8 +13,9 @@ import pytest
 
 from rdonet_jax.core import presets
 from rdonet_jax.models import registry
-from rdonet_jax.training import checkpoints, train_state
 from rdonet_jax.training.config import TrainingConfig
+from rdonet_jax.training.folder import checkpoints
+from rdonet_jax.training.steps import train_state
 
 NETWORK_CONFIG, SCHEDULE = presets.tiny(), TrainingConfig(start="random")
 

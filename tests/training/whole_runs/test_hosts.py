@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from rdonet_jax.training import checkpoints
 from rdonet_jax.training import config as training_config
+from rdonet_jax.training.folder import checkpoints
 
 from .conftest import (
     SHORT,
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 IMPATIENT = """
 import sys
 from rdonet_jax.cli.commands import train
-from rdonet_jax.training import run_dir
+from rdonet_jax.training.folder import run_dir
 run_dir.SHARING_PATIENCE_S = 0.5
 sys.exit(train.run(sys.argv[1:], "train.py"))
 """

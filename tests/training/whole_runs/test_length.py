@@ -8,8 +8,9 @@ import pytest
 
 from rdonet_jax.cli.commands import train
 from rdonet_jax.training import config as training_config
-from rdonet_jax.training import lengthening, masks, run_dir
+from rdonet_jax.training import lengthening, masks
 from rdonet_jax.training.config import TrainingConfig
+from rdonet_jax.training.folder import run_dir
 
 from .conftest import SHORT, logged, newest_state
 

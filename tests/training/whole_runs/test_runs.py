@@ -16,15 +16,10 @@ from PIL import Image
 from rdonet_jax.cli.commands import train
 from rdonet_jax.core import presets
 from rdonet_jax.models import zoo
-from rdonet_jax.training import (
-    checkpoints,
-    input_pipeline,
-    run_dir,
-    run_log,
-    train_state,
-    validation,
-)
-from rdonet_jax.training import step as training_step
+from rdonet_jax.training.batches import input_pipeline
+from rdonet_jax.training.folder import checkpoints, run_dir, run_log
+from rdonet_jax.training.steps import step as training_step
+from rdonet_jax.training.steps import train_state, validation
 
 from .conftest import SHORT, STEPS, logged, newest_state
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 
-from rdonet_jax.training import train_state
+from rdonet_jax.training.steps import train_state
 
 from .conftest import STEPS, curve, ended, logged, newest_state, wait_for_step
 

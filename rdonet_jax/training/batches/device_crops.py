@@ -23,8 +23,8 @@ from PIL import Image
 from rdonet_jax.core.config import ConfigError
 from rdonet_jax.imaging.dataset import ImageDataset, in_threads
 from rdonet_jax.runtime import compilation, parallel
-from rdonet_jax.training import crops as training_crops
 from rdonet_jax.training import sharding
+from rdonet_jax.training.batches import crops as training_crops
 from rdonet_jax.training.config import TrainingConfig
 
 SIZES = 5

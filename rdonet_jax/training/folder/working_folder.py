@@ -17,10 +17,10 @@ from pathlib import Path
 
 from rdonet_jax.runtime import interrupts, multihost
 from rdonet_jax.storage import urls
-from rdonet_jax.training import mirror, run_dir
-from rdonet_jax.training.mirror import Mirror
-from rdonet_jax.training.run_dir import RunError
-from rdonet_jax.training.run_lease import Lease
+from rdonet_jax.training.folder import mirror, run_dir
+from rdonet_jax.training.folder.mirror import Mirror
+from rdonet_jax.training.folder.run_dir import RunError
+from rdonet_jax.training.folder.run_lease import Lease
 
 
 class UncopiedWarning(UserWarning):

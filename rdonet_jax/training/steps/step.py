@@ -24,10 +24,12 @@ from rdonet_jax.metrics import distortion, loss
 from rdonet_jax.models import registry
 from rdonet_jax.nn import lapped
 from rdonet_jax.runtime import multihost, parallel
-from rdonet_jax.training import draws, optimizer, precision, sharding
+from rdonet_jax.training import precision, sharding
+from rdonet_jax.training.batches.crops import Batch
 from rdonet_jax.training.config import TrainingConfig
-from rdonet_jax.training.crops import Batch
-from rdonet_jax.training.train_state import TrainState
+from rdonet_jax.training.optimizers import optimizer
+from rdonet_jax.training.steps import draws
+from rdonet_jax.training.steps.train_state import TrainState
 
 
 class StepValues(NamedTuple):

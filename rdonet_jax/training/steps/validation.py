@@ -20,7 +20,7 @@ from rdonet_jax.models import hierarchy, registry
 from rdonet_jax.runtime import compilation, multihost, parallel
 from rdonet_jax.training import precision, sharding
 from rdonet_jax.training.config import TrainingConfig
-from rdonet_jax.training.step import weighted_loss
+from rdonet_jax.training.steps.step import weighted_loss
 
 
 class Validation(NamedTuple):

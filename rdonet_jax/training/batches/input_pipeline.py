@@ -10,7 +10,8 @@ from typing import Any
 import jax
 
 from rdonet_jax.imaging.dataset import ImageDataset
-from rdonet_jax.training import crops, device_crops, sharding
+from rdonet_jax.training import sharding
+from rdonet_jax.training.batches import crops, device_crops
 from rdonet_jax.training.config import TrainingConfig
 
 

@@ -17,9 +17,9 @@ import jax
 from rdonet_jax.models import registry, zoo
 from rdonet_jax.models.training_record import TrainingRecord
 from rdonet_jax.storage import files
-from rdonet_jax.training import run_log
-from rdonet_jax.training.run_dir import Run, RunError
-from rdonet_jax.training.run_log import LOG_FILE
+from rdonet_jax.training.folder import run_log
+from rdonet_jax.training.folder.run_dir import Run, RunError
+from rdonet_jax.training.folder.run_log import LOG_FILE
 
 FOLDER = "weights"
 """Below a run's folder, unless another folder is given."""

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from rdonet_jax.storage import urls
-from rdonet_jax.training.run_dir import LOCK_FILE, RunError
+from rdonet_jax.training.folder.run_dir import LOCK_FILE, RunError
 
 LEASE_S = 60.0
 """Seconds after which an owner that has not renewed its lock counts as gone."""

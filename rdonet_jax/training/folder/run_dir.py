@@ -31,8 +31,9 @@ from rdonet_jax.imaging.dataset import DatasetFingerprint
 from rdonet_jax.models import registry
 from rdonet_jax.runtime import multihost
 from rdonet_jax.storage import files
-from rdonet_jax.training import checkpoints, lengthening, run_log
+from rdonet_jax.training import lengthening
 from rdonet_jax.training.config import TrainingConfig
+from rdonet_jax.training.folder import checkpoints, run_log
 from rdonet_jax.training.precision import compute_dtype
 
 try:

@@ -29,7 +29,7 @@ from rdonet_jax.core import messages
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.models import registry
 from rdonet_jax.training.config import TrainingConfig
-from rdonet_jax.training.train_state import TrainState, state_of
+from rdonet_jax.training.steps.train_state import TrainState, state_of
 
 LAST = "checkpoints"
 BEST = "best"

@@ -17,8 +17,8 @@ import optax
 
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.models import registry
-from rdonet_jax.training import kernels, muon, soap
 from rdonet_jax.training.config import TrainingConfig
+from rdonet_jax.training.optimizers import kernels, muon, soap
 
 
 class Restarting(NamedTuple):

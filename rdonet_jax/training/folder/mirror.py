@@ -16,8 +16,8 @@ from types import TracebackType
 
 from rdonet_jax.storage import urls
 from rdonet_jax.storage.urls import UrlError
-from rdonet_jax.training import checkpoints, exports
-from rdonet_jax.training.run_dir import LOCK_FILE, RunError
+from rdonet_jax.training.folder import checkpoints, exports
+from rdonet_jax.training.folder.run_dir import LOCK_FILE, RunError
 
 PERIOD_S = 10.0
 """Seconds between two looks at the folder."""

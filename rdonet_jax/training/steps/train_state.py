@@ -11,8 +11,8 @@ import numpy as np
 from rdonet_jax.core.config import AnyConfig, ConfigError
 from rdonet_jax.metrics import loss
 from rdonet_jax.models import registry, zoo
-from rdonet_jax.training import optimizer
 from rdonet_jax.training.config import STARTS, TrainingConfig
+from rdonet_jax.training.optimizers import optimizer
 
 
 class TrainState(NamedTuple):

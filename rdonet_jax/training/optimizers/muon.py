@@ -14,7 +14,7 @@ import jax
 import optax
 
 from rdonet_jax.core.config import ConfigError
-from rdonet_jax.training import kernels
+from rdonet_jax.training.optimizers import kernels
 
 RMS = 0.2
 """Root mean square of an update of a matrix, as Adam's are in practice, so that one learning rate

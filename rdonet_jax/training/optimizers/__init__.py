@@ -1,0 +1,1 @@
+"""What turns gradients into updates: Adam, Muon and SOAP."""

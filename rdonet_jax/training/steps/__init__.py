@@ -1,0 +1,1 @@
+"""One step of a training: what it starts from, draws, computes and changes; validation."""
