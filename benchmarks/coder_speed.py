@@ -29,7 +29,7 @@ def sample(count: int, median: float, spread: float, run: int) -> tuple[list[Run
     scale = scale.clip(distributions.scale_table("laplace")[0])
     symbols = np.rint(rng.laplace(0, scale)).astype(np.int32)
     indices = np.asarray(likelihoods.scale_index(scale, "laplace"))
-    bits = likelihoods.laplace_bits(symbols.astype(np.float32), scale)
+    bits = likelihoods.bits(symbols.astype(np.float32), scale, "laplace")
     cuts = range(run, count, run)
     runs = zip(np.split(symbols, cuts), np.split(indices, cuts), strict=True)
     return list(runs), float(np.asarray(bits, np.float64).sum())

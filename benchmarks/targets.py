@@ -29,7 +29,8 @@ import images_of_folder
 import numpy as np
 
 from rdonet_jax.codec import codec, preparation
-from rdonet_jax.codec.qualities import quality_of, stream_quality
+from rdonet_jax.codec.image_quality import quality_of
+from rdonet_jax.codec.qualities import stream_quality
 from rdonet_jax.core.defaults import DEFAULT_MODEL
 from rdonet_jax.models.library import ModelLibrary
 from rdonet_jax.models.zoo import Model

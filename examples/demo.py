@@ -19,7 +19,7 @@ import numpy as np
 
 from rdonet_jax import visualize
 from rdonet_jax.codec import codec
-from rdonet_jax.codec.preparation import EncodeError
+from rdonet_jax.codec.errors import EncodeError
 from rdonet_jax.core import partition
 from rdonet_jax.evaluation import results
 from rdonet_jax.imaging import output_files, srgb

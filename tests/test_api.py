@@ -21,7 +21,7 @@ from PIL import Image, ImageCms, ImageOps
 import rdonet_jax
 from rdonet_jax import pillow_plugin
 from rdonet_jax.codec import bitstream, codec
-from rdonet_jax.codec.preparation import EncodeError
+from rdonet_jax.codec.errors import EncodeError
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.metadata.cicp import Cicp

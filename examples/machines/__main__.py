@@ -21,7 +21,7 @@ from examples.machines.detector import Detector
 from examples.machines.methods import DEFAULT_METHODS, METHODS, Coder
 from examples.machines.tuning import TaskDistortion
 from rdonet_jax.codec import family_codec
-from rdonet_jax.codec.preparation import EncodeError
+from rdonet_jax.codec.errors import EncodeError
 from rdonet_jax.evaluation.anchors import MissingAnchorError
 from rdonet_jax.imaging.errors import ImageError
 from rdonet_jax.models import zoo

@@ -19,7 +19,7 @@ import jax
 from experiments.reproduce_table import budgets, drawings, evaluations, stored, tables, trainings
 from experiments.reproduce_table.stored import StudyError
 from rdonet_jax.cli import program
-from rdonet_jax.codec.preparation import EncodeError
+from rdonet_jax.codec.errors import EncodeError
 from rdonet_jax.core import config
 from rdonet_jax.evaluation import curves, real_files
 from rdonet_jax.imaging import dataset

@@ -15,14 +15,14 @@ if TYPE_CHECKING:
         decode,
         encode,
     )
-    from rdonet_jax.codec.preparation import EncodeError
+    from rdonet_jax.codec.errors import EncodeError
 else:
     __getattr__, __dir__ = lazy.exports(
         __name__,
         {
             "FormatError": "rdonet_jax.codec.bitstream:FormatError",
             "Decoded": "rdonet_jax.codec.codec:Decoded",
-            "EncodeError": "rdonet_jax.codec.preparation:EncodeError",
+            "EncodeError": "rdonet_jax.codec.errors:EncodeError",
             "Encoded": "rdonet_jax.codec.codec:Encoded",
             "choose_partition": "rdonet_jax.codec.codec:choose_partition",
             "decode": "rdonet_jax.codec.codec:decode",

@@ -27,9 +27,10 @@ from rdonet_jax.codec import (
 )
 from rdonet_jax.codec.bitstream import FormatError, Header, Sections
 from rdonet_jax.codec.compressed_file import Bytes, CompressedFile
+from rdonet_jax.codec.errors import EncodeError
+from rdonet_jax.codec.image_quality import ImageQuality
 from rdonet_jax.codec.level_coder import ImageLatents, LevelCoder, SymbolError
-from rdonet_jax.codec.preparation import EncodeError, PreparedImage
-from rdonet_jax.codec.qualities import ImageQuality
+from rdonet_jax.codec.preparation import PreparedImage
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import COARSE_TO_FINE
 from rdonet_jax.core.defaults import DEFAULT_CODER, DEFAULT_ENGINE, MAX_PIXELS

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from rdonet_jax.codec.errors import EncodeError
 from rdonet_jax.codec.level_coder import LevelCoder
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.models import registry
 from rdonet_jax.models.zoo import Model
 
 if TYPE_CHECKING:
-    from rdonet_jax.codec.qualities import ImageQuality
+    from rdonet_jax.codec.image_quality import ImageQuality
 
 
 class FamilyCodec(abc.ABC):
@@ -105,8 +106,6 @@ def of(config: AnyConfig) -> FamilyCodec:
     family = registry.family_of(config)
     codec = _load(family.codec)
     if codec.network_class not in ("", _address(family.network_class)):
-        from rdonet_jax.codec.preparation import EncodeError  # which needs the memory of codecs
-
         raise EncodeError(
             f"the family {family.name!r} has a network of its own, and its codec codes "
             f"{codec.network_class.rpartition(':')[2]} alone: it needs a codec of its own too"

@@ -12,16 +12,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from rdonet_jax.codec import bitstream, memory, side_data
+from rdonet_jax.codec.errors import EncodeError
 from rdonet_jax.core import partition
 from rdonet_jax.core.cached import cached_property
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.core.defaults import MAX_PIXELS
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.pixel_format import ImageData
-
-
-class EncodeError(ValueError):
-    """An image, or what the network makes of it, that no file can hold."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

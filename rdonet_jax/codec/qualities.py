@@ -1,31 +1,25 @@
-"""Qualities from 0 to 100 as numbers on the scale of a model, for an image and for its blocks.
+"""Qualities that somebody asks for, as an image and its blocks have them in a file.
 
-Where the blocks of 64x64 pixels differ, a file has the quality of the image and an *offset* for
-each block, an integer in units of `OFFSET_UNIT`. People give *gains*: how many points of the
-quality, which has 100, a block is better than the image.
+People give a quality from 0 to 100 and *gains* of blocks: how many points a block is better than
+the image.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import numpy as np
 
-from rdonet_jax.codec import family_codec, tiles
-from rdonet_jax.codec.preparation import EncodeError
-from rdonet_jax.codec.tiles import Tile
+from rdonet_jax.codec import family_codec
+from rdonet_jax.codec.errors import EncodeError
+from rdonet_jax.codec.image_quality import OFFSET_UNIT, ImageQuality
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.core.json_values import short_repr
-from rdonet_jax.models import quality_maps, registry
-from rdonet_jax.models.quality_maps import QualityMaps
+from rdonet_jax.models import registry
 
 DEFAULT_QUALITY = 50.0
 """Of 0 to 100, for variable-rate models."""
-
-OFFSET_UNIT = 8
-"""Steps of a model's scale by which offsets count: 1/16 of the way between two knots."""
 
 MAX_OFFSET = 127
 """The largest offset in either direction. It leads from one end of the scale of any model that is
@@ -55,11 +49,6 @@ def stream_quality(config: AnyConfig, quality: float | None) -> int | None:
     if not legal:
         raise EncodeError(f"a quality is a number between 0 and 100, not {short_repr(quality)}")
     return round(quality / 100 * config.steps_of_quality)
-
-
-def quality_of(config: AnyConfig, number: int | None) -> float | None:
-    """The inverse of `stream_quality`: the quality, 0 to 100, of a number in a file."""
-    return None if number is None else 100 * number / config.steps_of_quality
 
 
 def require_regions(config: AnyConfig) -> None:
@@ -98,58 +87,6 @@ def stream_offsets(
         most = math.floor(100 * OFFSET_UNIT * MAX_OFFSET / config.steps_of_quality)
         raise EncodeError(f"files of this model hold gains from {-most} to {most} at most")
     return offsets if offsets.any() else None
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class ImageQuality:
-    """The quality of an image as a file has it.
-
-    `parse_quality` makes it of what somebody asks for, once for each encoding.
-
-    Attributes:
-      config: of the model.
-      number: on the scale of the model; None of a fixed-rate model.
-      offsets: of 64x64 blocks, int32 [rows, columns]; None where all have the same quality.
-    """
-
-    config: AnyConfig
-    number: int | None
-    offsets: np.ndarray | None = None
-
-    @property
-    def quality(self) -> float | None:
-        """That of the image, 0 to 100; None of a fixed-rate model."""
-        return quality_of(self.config, self.number)
-
-    @property
-    def gains(self) -> np.ndarray | None:
-        """How many points better than the image each block is, float64; None for no offsets."""
-        if self.offsets is None:
-            return None
-        return 100 * OFFSET_UNIT * self.offsets.astype(np.float64) / self.config.steps_of_quality
-
-    @property
-    def blocks(self) -> np.ndarray | None:
-        """Those of the blocks on the scale of the model, int32; None where all have the `number`.
-
-        They end with the scale.
-        """
-        if self.offsets is None:
-            return None
-        found = self.number + OFFSET_UNIT * self.offsets
-        return np.clip(found, 0, self.config.steps_of_quality)
-
-    @property
-    def maps(self) -> QualityMaps | None:
-        """Those of all positions of all levels; None where all have the `number`."""
-        blocks = self.blocks
-        return None if blocks is None else quality_maps.of_blocks(blocks, self.config.levels)
-
-    def in_tile(self, tile: Tile) -> ImageQuality:
-        """The quality of a tile of the image."""
-        if self.offsets is None:
-            return self
-        return dataclasses.replace(self, offsets=tiles.cut(self.offsets, tile)[0])
 
 
 def parse_quality(

@@ -24,8 +24,8 @@ import numpy as np
 from rdonet_jax.codec import hyper_latent_coding, level_coder, working_set
 from rdonet_jax.codec.family_codec import FamilyCodec
 from rdonet_jax.codec.fixed_rate import quantize, this_platform
+from rdonet_jax.codec.image_quality import ImageQuality
 from rdonet_jax.codec.level_coder import CodeRun
-from rdonet_jax.codec.qualities import ImageQuality
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import RDONetConfig
 from rdonet_jax.entropy import likelihoods

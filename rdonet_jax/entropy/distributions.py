@@ -67,9 +67,9 @@ class Laplace(Distribution):
     deviation = math.sqrt(2)
 
     def bits(self, v: Any, scale: Any) -> Any:
-        from rdonet_jax.entropy import likelihoods
+        from rdonet_jax.entropy import bin_bits
 
-        return likelihoods.laplace_bits(v, scale)
+        return bin_bits.laplace_bits(v, scale)
 
     def tail(self, t: float) -> float:
         return 0.5 * math.exp(-t)
@@ -83,9 +83,9 @@ class Gaussian(Distribution):
     deviation = 1.0
 
     def bits(self, v: Any, scale: Any) -> Any:
-        from rdonet_jax.entropy import likelihoods
+        from rdonet_jax.entropy import bin_bits
 
-        return likelihoods.gaussian_bits(v, scale)
+        return bin_bits.gaussian_bits(v, scale)
 
     def tail(self, t: float) -> float:
         return 0.5 * math.erfc(t * math.sqrt(0.5))

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rdonet_jax.codec.qualities import quality_of, stream_quality
+from rdonet_jax.codec.image_quality import quality_of
+from rdonet_jax.codec.qualities import stream_quality
 from rdonet_jax.core.shard import WHOLE
 from rdonet_jax.evaluation import (
     anchors,

@@ -18,8 +18,10 @@ import jax
 import numpy as np
 
 from rdonet_jax.codec import codec, memory, partition_coding, preparation
-from rdonet_jax.codec.preparation import EncodeError, PreparedImage
-from rdonet_jax.codec.qualities import ImageQuality, parse_quality
+from rdonet_jax.codec.errors import EncodeError
+from rdonet_jax.codec.image_quality import ImageQuality
+from rdonet_jax.codec.preparation import PreparedImage
+from rdonet_jax.codec.qualities import parse_quality
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.core.partition import Partition

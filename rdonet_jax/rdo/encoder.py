@@ -14,8 +14,10 @@ import numpy as np
 
 from rdonet_jax.codec import codec, engine_choice, family_codec, preparation
 from rdonet_jax.codec.codec import Encoded, Report
-from rdonet_jax.codec.preparation import EncodeError, PreparedImage
-from rdonet_jax.codec.qualities import ImageQuality, parse_quality
+from rdonet_jax.codec.errors import EncodeError
+from rdonet_jax.codec.image_quality import ImageQuality
+from rdonet_jax.codec.preparation import PreparedImage
+from rdonet_jax.codec.qualities import parse_quality
 from rdonet_jax.core import partition
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging import pixel_format

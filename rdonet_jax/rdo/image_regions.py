@@ -14,8 +14,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from rdonet_jax.codec import codec, memory, preparation, tiles
-from rdonet_jax.codec.preparation import EncodeError, PreparedImage
-from rdonet_jax.codec.qualities import ImageQuality
+from rdonet_jax.codec.errors import EncodeError
+from rdonet_jax.codec.image_quality import ImageQuality
+from rdonet_jax.codec.preparation import PreparedImage
 from rdonet_jax.codec.tiles import Span, Tile
 from rdonet_jax.core import partition
 from rdonet_jax.core.partition import BLOCK, STRIDES, Partition

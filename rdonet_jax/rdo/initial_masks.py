@@ -8,7 +8,8 @@ from collections.abc import Callable
 import numpy as np
 
 from rdonet_jax.codec import codec
-from rdonet_jax.codec.qualities import ImageQuality, parse_quality
+from rdonet_jax.codec.image_quality import ImageQuality
+from rdonet_jax.codec.qualities import parse_quality
 from rdonet_jax.core import partition
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.models.zoo import Model

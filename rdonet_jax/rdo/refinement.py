@@ -18,10 +18,11 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from rdonet_jax.codec import codec, memory, preparation, tiles
+from rdonet_jax.codec import codec, memory, tiles
 from rdonet_jax.codec.codec import Report
+from rdonet_jax.codec.errors import EncodeError
+from rdonet_jax.codec.image_quality import ImageQuality
 from rdonet_jax.codec.level_coder import ImageLatents
-from rdonet_jax.codec.qualities import ImageQuality
 from rdonet_jax.codec.tiles import Tile
 from rdonet_jax.core import partition
 from rdonet_jax.core.cached import cached_property
@@ -79,7 +80,7 @@ def require_memory(model: Model, size: tuple[int, int]) -> None:
     grid = partition.block_grid(*size)
     tile_blocks = np.prod(encoder_tiles.cover(grid)[0].sides)
     if lack := memory.refining_shortage(model.config, grid, int(tile_blocks)):
-        raise preparation.EncodeError(f"the image is too large: {lack}")
+        raise EncodeError(f"the image is too large: {lack}")
 
 
 def refine(

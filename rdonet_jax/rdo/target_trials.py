@@ -7,8 +7,9 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rdonet_jax.codec.codec import Encoded
+from rdonet_jax.codec.image_quality import quality_of
 from rdonet_jax.codec.preparation import PreparedImage
-from rdonet_jax.codec.qualities import parse_quality, quality_of
+from rdonet_jax.codec.qualities import parse_quality
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.rdo import encoder, quality_search
 from rdonet_jax.rdo.encode_options import EncodeOptions, Plan, Target

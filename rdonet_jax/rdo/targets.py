@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rdonet_jax.codec.preparation import EncodeError, PreparedImage
+from rdonet_jax.codec.errors import EncodeError
+from rdonet_jax.codec.preparation import PreparedImage
 from rdonet_jax.core import decibels
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.metrics import quality

@@ -18,7 +18,7 @@ from rdonet_jax.cli.files import batch, jobs
 from rdonet_jax.cli.files.file_result import FileResult
 from rdonet_jax.cli.options import argument_types
 from rdonet_jax.codec import bitstream, codec
-from rdonet_jax.codec.preparation import EncodeError
+from rdonet_jax.codec.errors import EncodeError
 from rdonet_jax.imaging import reader, srgb
 from rdonet_jax.ray import cluster_row
 from rdonet_jax.rdo import encoder, rate_control, targets

@@ -17,7 +17,7 @@ from rdonet_jax.cli.commands import describe
 from rdonet_jax.cli.commands import eval as eval_command
 from rdonet_jax.codec import bitstream, codec, compressed_file, partition_coding
 from rdonet_jax.codec.bitstream import FormatError
-from rdonet_jax.codec.preparation import EncodeError
+from rdonet_jax.codec.errors import EncodeError
 from rdonet_jax.core import partition, presets
 from rdonet_jax.evaluation import estimate as evaluation_estimate
 from rdonet_jax.imaging import srgb

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rdonet_jax.codec import bitstream, codec, fixed_rate, memory, partition_coding
 from rdonet_jax.codec import rdonet as rdonet_codec
 from rdonet_jax.codec.bitstream import FormatError
-from rdonet_jax.codec.preparation import EncodeError
+from rdonet_jax.codec.errors import EncodeError
 from rdonet_jax.core import config, partition, presets
 from rdonet_jax.core.defaults import MAX_PIXELS
 from rdonet_jax.entropy import range_coder

@@ -11,7 +11,7 @@ import skimage.data
 
 from rdonet_jax.codec import bitstream, codec, side_data
 from rdonet_jax.codec.bitstream import FormatError
-from rdonet_jax.codec.preparation import EncodeError
+from rdonet_jax.codec.errors import EncodeError
 from rdonet_jax.core import partition
 from rdonet_jax.imaging import pixel_format
 from rdonet_jax.imaging.metadata.cicp import Cicp

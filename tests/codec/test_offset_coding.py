@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rdonet_jax.codec import bitstream, codec, family_codec, offset_coding, qualities
 from rdonet_jax.codec.bitstream import FormatError, Header, Sections
-from rdonet_jax.codec.preparation import EncodeError
+from rdonet_jax.codec.errors import EncodeError
 from rdonet_jax.core import partition, presets
 from rdonet_jax.entropy.runs import CoderError
 

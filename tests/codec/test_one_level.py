@@ -12,7 +12,7 @@ import pytest
 
 from rdonet_jax.codec import codec, qualities
 from rdonet_jax.codec.bitstream import FormatError
-from rdonet_jax.codec.preparation import EncodeError
+from rdonet_jax.codec.errors import EncodeError
 from rdonet_jax.core import config, partition, presets
 from rdonet_jax.entropy import distributions
 from rdonet_jax.models import macs, registry, zoo

@@ -10,7 +10,7 @@ import pytest
 
 from rdonet_jax.cli import main
 from rdonet_jax.codec import codec
-from rdonet_jax.codec.preparation import EncodeError
+from rdonet_jax.codec.errors import EncodeError
 from rdonet_jax.core import presets
 from rdonet_jax.core.config import PortableConfig, RDONetConfig
 from rdonet_jax.imaging import srgb

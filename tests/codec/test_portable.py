@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from rdonet_jax.codec import bitstream, codec, memory, partition_coding, qualities, tiles
 from rdonet_jax.codec.bitstream import FormatError
+from rdonet_jax.codec.errors import EncodeError
 from rdonet_jax.codec.portable import engines, jax_engine, numpy_engine
-from rdonet_jax.codec.preparation import EncodeError
 from rdonet_jax.core import partition, presets
 from rdonet_jax.core.defaults import MAX_PIXELS
 from rdonet_jax.entropy import distributions

@@ -43,7 +43,9 @@ def laplace_run(count, seed=0, middle=-1.0, spread=1.5):
     scale = np.exp(rng.normal(middle, spread, count)).astype(np.float32)
     drawn = np.rint(rng.laplace(0, scale)).astype(np.int32)
     index = np.asarray(likelihoods.scale_index(scale, "laplace"))
-    bits = np.asarray(likelihoods.laplace_bits(drawn.astype(np.float32), scale), np.float64).sum()
+    bits = np.asarray(
+        likelihoods.bits(drawn.astype(np.float32), scale, "laplace"), np.float64
+    ).sum()
     return (drawn, index), bits
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from rdonet_jax.cli import main as cli_main
 from rdonet_jax.codec import codec
-from rdonet_jax.codec.preparation import EncodeError
+from rdonet_jax.codec.errors import EncodeError
 from rdonet_jax.entropy import distributions, range_coder, tfc
 from rdonet_jax.evaluation import real_files
 from rdonet_jax.models import zoo

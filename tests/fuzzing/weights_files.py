@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from rdonet_jax.cli.commands import describe
-from rdonet_jax.codec import codec, qualities
+from rdonet_jax.codec import codec, image_quality
 from rdonet_jax.codec.bitstream import FormatError
-from rdonet_jax.codec.preparation import EncodeError
+from rdonet_jax.codec.errors import EncodeError
 from rdonet_jax.core import partition, presets
 from rdonet_jax.models import param_tree, registry, weights_file, zoo
 from rdonet_jax.models.zoo import Model
@@ -258,7 +258,7 @@ class WeightsFiles:
     def _coded(self, model: Model, offsets: np.ndarray | None) -> str:
         if not registry.family_of(model.config).variable_rate:
             return "loaded"  # what JAX compiles anew for every network is not run
-        gains = qualities.ImageQuality(model.config, None, offsets).gains
+        gains = image_quality.ImageQuality(model.config, None, offsets).gains
         try:
             encoded = codec.encode(
                 model, self._image, self._partition, 50.0, engine="numpy", gains=gains

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rdonet_jax.codec import codec, partition_coding, preparation, qualities
-from rdonet_jax.codec.preparation import EncodeError
+from rdonet_jax.codec.errors import EncodeError
 from rdonet_jax.codec.qualities import parse_quality
 from rdonet_jax.core import partition
 from rdonet_jax.entropy import range_coder

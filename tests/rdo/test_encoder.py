@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from rdonet_jax.codec import codec
-from rdonet_jax.codec.qualities import OFFSET_UNIT, parse_quality
+from rdonet_jax.codec.image_quality import OFFSET_UNIT
+from rdonet_jax.codec.qualities import parse_quality
 from rdonet_jax.core import partition
 from rdonet_jax.core.partition import Partition
 from rdonet_jax.imaging import pixel_format

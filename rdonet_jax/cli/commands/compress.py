@@ -136,7 +136,7 @@ def _encode(
 ) -> tuple[EncodeResult, tuple[tuple[str, float], ...]]:
     """The encoded image, and the steps with their seconds."""
     from rdonet_jax.codec.engine_choice import EngineError
-    from rdonet_jax.codec.preparation import EncodeError
+    from rdonet_jax.codec.errors import EncodeError
     from rdonet_jax.rdo import coding
 
     encode_options = _encode_options(source, options, image.size)
@@ -159,7 +159,7 @@ def _measured(
     from rdonet_jax.cli.commands import fidelity
     from rdonet_jax.codec.bitstream import FormatError
     from rdonet_jax.codec.engine_choice import EngineError
-    from rdonet_jax.codec.preparation import EncodeError
+    from rdonet_jax.codec.errors import EncodeError
 
     source_bytes = os.path.getsize(source) if os.path.isfile(source) else None
     with (

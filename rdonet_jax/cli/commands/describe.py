@@ -11,7 +11,7 @@ import numpy as np
 from rdonet_jax.codec import bitstream, offset_coding, partition_coding, side_data
 from rdonet_jax.codec.bitstream import Header, Sections
 from rdonet_jax.codec.compressed_file import CompressedFile
-from rdonet_jax.codec.qualities import ImageQuality, quality_of
+from rdonet_jax.codec.image_quality import ImageQuality, quality_of
 from rdonet_jax.core import optional_packages, partition
 from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.entropy import range_coder

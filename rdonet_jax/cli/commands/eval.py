@@ -20,7 +20,7 @@ from pathlib import Path
 from rdonet_jax.cli import extensions, output
 from rdonet_jax.cli.options import eval_options, host_options
 from rdonet_jax.cli.program import exit_code
-from rdonet_jax.codec.preparation import EncodeError
+from rdonet_jax.codec.errors import EncodeError
 from rdonet_jax.core import config
 from rdonet_jax.evaluation import bd_rates, curves, hosts, measures, real_files, shards, study
 from rdonet_jax.evaluation.curves import Curve

@@ -6,9 +6,9 @@ import numpy as np
 
 from rdonet_jax.codec import working_set
 from rdonet_jax.codec.family_codec import FamilyCodec
+from rdonet_jax.codec.image_quality import ImageQuality
 from rdonet_jax.codec.portable import engines
 from rdonet_jax.codec.portable.coder import PortableLevelCoder
-from rdonet_jax.codec.qualities import ImageQuality
 from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.models.portable.family import PortableFamily
 from rdonet_jax.models.zoo import Model
