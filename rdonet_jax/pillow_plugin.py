@@ -21,7 +21,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
 import numpy as np
 from PIL import Image, ImageFile
@@ -55,7 +55,7 @@ class RDOImageFile(ImageFile.ImageFile):
 
     def _open(self) -> None:
         try:
-            file = compressed_file.read(self.fp)
+            file = compressed_file.read(cast(BinaryIO, self.fp))
             fields = side_data.fields(file.sections)
         except bitstream.FormatError as error:
             raise OSError(str(error)) from error
@@ -82,7 +82,8 @@ class RDOImageFile(ImageFile.ImageFile):
                 self.fp.close()
             self.fp = io.BytesIO(samples.tobytes())
             # With the mode alone, and not in a tuple, Pillow would map the file that has this name.
-            self.tile = [("raw", (0, 0, *self.size), 0, (self.mode,))]
+            tile: Any = ("raw", (0, 0, *self.size), 0, (self.mode,))
+            self.tile = [tile]
         return super().load()
 
 
@@ -106,7 +107,7 @@ def _accept(prefix: bytes) -> bool:
     return prefix.startswith(bitstream.MAGIC)
 
 
-def _save(image: Image.Image, file: BinaryIO, filename: str | bytes) -> None:
+def _save(image: Image.Image, file: IO[bytes], filename: str | bytes) -> None:
     from rdonet_jax import api
 
     given = image.encoderinfo
@@ -247,8 +248,8 @@ def _samples(image: Image.Image) -> np.ndarray:
         raise OSError(f"cannot write mode {image.mode} as {FORMAT}")
     if image.mode.endswith("A") or "transparency" not in image.info:
         return samples
-    alpha = pillow_images.alpha_of_key(image, samples)
-    return samples if alpha is None else np.dstack([samples, alpha])
+    of_key = pillow_images.alpha_of_key(image, samples)
+    return samples if of_key is None else np.dstack([samples, of_key])
 
 
 Image.register_open(FORMAT, RDOImageFile, _accept)

@@ -132,5 +132,6 @@ def _done(
 
 
 def _names(sources: Sources) -> list[str]:
-    one = isinstance(sources, str | os.PathLike)
-    return [os.fspath(source) for source in ([sources] if one else sources)]
+    if isinstance(sources, str | os.PathLike):
+        return [os.fspath(sources)]
+    return [os.fspath(source) for source in sources]

@@ -306,10 +306,11 @@ def _gray(image: np.ndarray) -> np.ndarray:
 
 
 def _darkened(color: tuple[int, int, int]) -> tuple[int, int, int]:
-    return tuple(round(BORDER_SHADE * c) for c in color)
+    red, green, blue = (round(BORDER_SHADE * c) for c in color)
+    return red, green, blue
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 

@@ -133,7 +133,7 @@ def note(message: str, program: str = "rdonet") -> None:
 def show_warnings(program: str) -> None:
     """Lets Python's warnings appear as one line each, without the place in the code."""
 
-    def show(message: Warning | str, *_: object) -> None:
+    def show(message: Warning | str, *_: object, **__: object) -> None:
         note(f"warning: {' '.join(str(message).split())}", program)
 
     warnings.showwarning = show

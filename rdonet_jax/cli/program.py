@@ -146,13 +146,14 @@ def exit_code(work: Callable[[], int], expected: tuple[type[Exception], ...], pr
     `INTERRUPTED` after Ctrl-C; `BROKEN_PIPE` where nobody reads standard output. A parser that ends
     the program, for help and for wrong usage, gives its own code.
     """
+    explained: tuple[type[Exception], ...] = (CommandError, OSError, PlatformError, *expected)
     try:
         return work()
     except SystemExit as stop:
         return int(stop.code or 0)
     except errors.OutputClosed:  # whoever read the output has seen enough
         return BROKEN_PIPE
-    except (CommandError, OSError, PlatformError, *expected) as error:
+    except explained as error:
         output.note(errors.cause_of(error), program)
         return 1
     except KeyboardInterrupt:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -187,7 +187,7 @@ class BaselineLevelCoder(level_coder.LevelCoder):
         self.y_hat = context.crop_frame(frame)
 
 
-def wavefronts(grid: tuple[int, int]) -> Iterator[tuple[np.ndarray, Wavefront]]:
+def wavefronts(grid: tuple[int, int]) -> Iterator[tuple[np.int32, Wavefront]]:
     """The number and the positions of every wavefront, on the host.
 
     Entries that are no positions are at (0, 0).
@@ -200,7 +200,7 @@ def wavefronts(grid: tuple[int, int]) -> Iterator[tuple[np.ndarray, Wavefront]]:
 
 
 def _wavefront_symbols(
-    y: jax.Array, mu: jax.Array, grid: tuple[int, int], number: np.ndarray, coded: np.ndarray
+    y: jax.Array, mu: jax.Array, grid: tuple[int, int], number: np.int32, coded: np.ndarray
 ) -> np.ndarray:
     return np.asarray(quantize_wavefront(y, mu, grid, number))[0, coded]
 
@@ -230,7 +230,8 @@ class BaselineCodec(FamilyCodec):
         quality: ImageQuality,
         engine: str,
     ) -> BaselineLevelCoder:
-        return BaselineLevelCoder(model.config, model.device_params, masks[0])
+        config = cast(BaselineConfig, model.config)
+        return BaselineLevelCoder(config, model.device_params, masks[0])
 
     def working_set_bytes(self, config: BaselineConfig, grid: tuple[int, int]) -> int:
         return working_set.untiled_bytes(working_set.baseline_scalars(config), grid)

@@ -151,7 +151,7 @@ def pack(header: Header, sections: Sections) -> bytes:
     return body + zlib.crc32(body).to_bytes(_CRC_BYTES, "big")
 
 
-def parse(data: bytes, max_pixels: int = MAX_PIXELS) -> tuple[Header, Sections]:
+def parse(data: bytes, max_pixels: float = MAX_PIXELS) -> tuple[Header, Sections]:
     """Header and sections of a file.
 
     Raises FormatError for other formats, for damaged, truncated or extended files, for illegal
@@ -249,7 +249,7 @@ def _check_magic(data: bytes) -> None:
         )
 
 
-def _check_header(header: Header, max_pixels: int | None) -> None:
+def _check_header(header: Header, max_pixels: float | None) -> None:
     if header.coder not in range_coder.CODERS.values():
         raise FormatError(f"unknown range coder, number {header.coder}")
     for field in ("height", "width"):

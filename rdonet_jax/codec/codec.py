@@ -70,6 +70,13 @@ class Encoded(NamedTuple):
     symbols: tuple[tuple[np.ndarray, ...], ...]  # per level, the symbols of its runs
     quality: float | None  # 0 to 100, as it is in the file; None from a fixed-rate model
 
+    @property
+    def pixels(self) -> np.ndarray:
+        """The `image`. Raises ValueError where it was not asked for."""
+        if self.image is None:
+            raise ValueError("the decoder's pixels were not asked for (reconstruct=True)")
+        return self.image
+
 
 class Decoded(NamedTuple):
     """A decompressed image."""

@@ -65,7 +65,7 @@ class FamilyCodec(abc.ABC):
     def working_set_bytes(self, config: Any, grid: tuple[int, int]) -> int:
         """About the most memory that coding an image takes at a time, without the weights."""
 
-    def searching_bytes(self, config: Any, grid: tuple[int, int], part: tuple[int, int]) -> int:
+    def searching_bytes(self, config: Any, grid: tuple[int, int], part: tuple[int, ...]) -> int:
         """About the most memory that a search for its partition takes, without the weights.
 
         `part` counts rows, columns of the blocks that are evaluated at a time. Only for families

@@ -82,7 +82,8 @@ class _State:
 
     def fill(self, z_hat: np.ndarray) -> None:
         """Encoder only: all of z_hat at once, and all hidden units."""
-        everywhere = tuple(np.indices(z_hat.shape[:2]).reshape(2, -1))
+        rows, columns = np.indices(z_hat.shape[:2]).reshape(2, -1)
+        everywhere = (rows, columns)
         self.store(everywhere, z_hat.reshape(-1, z_hat.shape[-1]))
         self.update_units(everywhere)
 

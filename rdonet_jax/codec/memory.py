@@ -15,7 +15,7 @@ def working_set_bytes(config: AnyConfig, grid: tuple[int, int]) -> int:
     return family_codec.of(config).working_set_bytes(config, grid)
 
 
-def searching_bytes(config: AnyConfig, grid: tuple[int, int], part: tuple[int, int]) -> int:
+def searching_bytes(config: AnyConfig, grid: tuple[int, int], part: tuple[int, ...]) -> int:
     """About the most memory that the search for a partition takes, without the weights.
 
     `part` = (rows, columns) of the blocks that are evaluated at a time.
@@ -44,7 +44,7 @@ def shortage(config: AnyConfig, grid: tuple[int, int]) -> str | None:
 
 
 def searching_shortage(
-    config: AnyConfig, grid: tuple[int, int], part: tuple[int, int]
+    config: AnyConfig, grid: tuple[int, int], part: tuple[int, ...]
 ) -> str | None:
     """As `shortage`, for searching for the partition, `part` blocks at a time."""
     available = system_memory.available_bytes()

@@ -193,8 +193,9 @@ def _contexts64(padded: np.ndarray, row: np.ndarray, col: np.ndarray) -> np.ndar
 
 def _contexts32(padded: np.ndarray, row: np.ndarray, col: np.ndarray) -> np.ndarray:
     """The contexts of the 32x32 blocks at (row, col), rows of `_START32`."""
-    left, above = padded[row + 1, col], padded[row, col + 1]
-    return _sum_neighbors(*(np.where(d == _MISSING, d, d == 2) for d in (left, above)), first=3)
+    depths = padded[row + 1, col], padded[row, col + 1]
+    left, above = (np.where(depth == _MISSING, depth, depth == 2) for depth in depths)
+    return _sum_neighbors(left, above, first=3)
 
 
 def _sum_neighbors(left: np.ndarray, above: np.ndarray, first: int) -> np.ndarray:

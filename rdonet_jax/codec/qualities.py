@@ -106,9 +106,9 @@ def parse_quality(
     if size is None:
         raise ValueError("gains of blocks need the size of the image")
     offsets = stream_offsets(config, gains, partition.block_grid(*size))
-    return ImageQuality(
-        config, number, None if offsets is None else _effective(config, number, offsets)
-    )
+    if offsets is None or number is None:  # without a number, gains have been refused
+        return ImageQuality(config, number)
+    return ImageQuality(config, number, _effective(config, number, offsets))
 
 
 def _effective(config: AnyConfig, number: int, offsets: np.ndarray) -> np.ndarray | None:

@@ -15,7 +15,7 @@ gray level.
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -33,13 +33,12 @@ from rdonet_jax.entropy.runs import Run
 from rdonet_jax.metrics import distortion
 from rdonet_jax.models import registry
 from rdonet_jax.models.rdonet import causal_prior
-from rdonet_jax.models.rdonet.network import RDONet
 from rdonet_jax.models.zoo import Model
 from rdonet_jax.runtime import compilation
 
 
-def _network(config: RDONetConfig) -> RDONet:
-    """The network of the configuration's own family, a subclass perhaps."""
+def _network(config: RDONetConfig) -> Any:
+    """The network of the configuration's own family: `RDONet`, or a subclass."""
     return registry.family_of(config).network(config)
 
 
@@ -187,8 +186,8 @@ class RDONetLevelCoder(level_coder.LevelCoder):
         self.state = advance(self.config, level, self.params, mu, grid, self.state)
 
 
-def _quantized(latents: tuple[jax.Array, jax.Array], mu: jax.Array, mask: np.ndarray) -> np.ndarray:
-    """Encoder only: the symbols of y where a level is coded."""
+def _quantized(latents: Any, mu: jax.Array, mask: np.ndarray) -> np.ndarray:
+    """Encoder only: the symbols of y where a level is coded, from y and z."""
     return np.asarray(quantize(latents[0], mu))[0][mask]
 
 
@@ -204,13 +203,14 @@ class RDONetCodec(FamilyCodec):
         engine: str,
     ) -> RDONetLevelCoder:
         grid = partition.block_grid(*size)
-        return RDONetLevelCoder(model.config, model.device_params, masks, grid)
+        config = cast(RDONetConfig, model.config)
+        return RDONetLevelCoder(config, model.device_params, masks, grid)
 
     def working_set_bytes(self, config: RDONetConfig, grid: tuple[int, int]) -> int:
         return working_set.untiled_bytes(working_set.rdonet_scalars(config), grid)
 
     def searching_bytes(
-        self, config: RDONetConfig, grid: tuple[int, int], part: tuple[int, int]
+        self, config: RDONetConfig, grid: tuple[int, int], part: tuple[int, ...]
     ) -> int:
         return working_set.search_bytes(config.features, working_set.rdonet_scalars(config), part)
 

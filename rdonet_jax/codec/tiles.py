@@ -20,7 +20,7 @@ import numpy as np
 
 from rdonet_jax.core.partition import BLOCK, HYPER_STRIDE, STRIDES
 
-Sides = tuple[int, int]
+Sides = tuple[int, ...]
 """Rows and columns of a grid or a tile."""
 
 TILE_SHAPES: tuple[Sides, ...] = ((8, 8), (8, 12), (12, 8), (16, 16))

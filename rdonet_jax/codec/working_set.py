@@ -37,7 +37,7 @@ def tiled_bytes(config: PortableConfig, grid: tuple[int, int]) -> int:
     return math.prod(grid) * (_host_bytes(config) + 3 * BLOCK**2) + tile
 
 
-def search_bytes(features: tuple[int, ...], scalars: int, grid: tuple[int, int]) -> int:
+def search_bytes(features: tuple[int, ...], scalars: int, grid: tuple[int, ...]) -> int:
     """Bytes for evaluating `grid` blocks at once in a search.
 
     The features of all levels and what MS-SSIM keeps of the original exist all the time. The peak
@@ -48,7 +48,7 @@ def search_bytes(features: tuple[int, ...], scalars: int, grid: tuple[int, int])
     return math.prod(grid) * (_SCALAR_BYTES * peak + 2 * 3 * BLOCK**2)
 
 
-def tiled_search_bytes(config: PortableConfig, grid: tuple[int, int], part: tuple[int, int]) -> int:
+def tiled_search_bytes(config: PortableConfig, grid: tuple[int, int], part: tuple[int, ...]) -> int:
     """Bytes for a search in tiles of `part` blocks: as for coding, and the decoded image."""
     evaluation = search_bytes(config.features, portable_scalars(config), part)
     return tiled_bytes(config, grid) + math.prod(grid) * 3 * BLOCK**2 + evaluation

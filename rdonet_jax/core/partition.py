@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import jax
     from numpy.typing import ArrayLike
 
-Array = TypeVar("Array", bound="jax.Array | np.ndarray")
-"""The arrays of a partition: JAX's or NumPy's."""
+Array = TypeVar("Array", bound=Any)
+"""The arrays of a partition: JAX's or NumPy's, whose operations are the same here."""
 
 BLOCK = 64
 STRIDES = (16, 32, 64)
@@ -192,7 +192,7 @@ def latent_size(size: Any, level: int) -> Any:
     return -(-size // STRIDES[level])
 
 
-def extent_mask(extent: Any, grid: tuple[int, int]) -> Any:
+def extent_mask(extent: Any, grid: tuple[int, ...]) -> Any:
     """Which positions of a grid lie in its first rows and columns, bool [..., h, w].
 
     `extent` [..., 2]: how many rows and columns.
@@ -321,7 +321,7 @@ def _enlarge(values: Array, factor: int) -> Array:
     return values.repeat(factor, axis=-2).repeat(factor, axis=-1)
 
 
-def _padded(mask: Array, size: int) -> Array:
+def _padded(mask: Any, size: int) -> Any:
     """`mask` padded with False at the end of the last two axes, to multiples of `size`."""
     rows, cols = mask.shape[-2:]
     padding = [(0, 0)] * (mask.ndim - 2) + [(0, -rows % size), (0, -cols % size)]
@@ -343,7 +343,7 @@ def _reduce(values, size: int, function):
     return function(_tiles(values, size), axis=(-3, -1))
 
 
-def _variances(luma: jax.Array, size: int) -> jax.Array:
+def _variances(luma: Any, size: int) -> Any:
     """Population variance of every size x size tile of the last two axes."""
     tiles = _tiles(luma, size)
     # Relative to one of its own pixels, so that a flat block has exactly zero variance.
@@ -354,7 +354,7 @@ def _variances(luma: jax.Array, size: int) -> jax.Array:
 def _raise_at_first(bad: np.ndarray, size: int, reason: Callable[[int, int], str]) -> None:
     """Raises PartitionError for the first True of `bad`, a map with one entry per block."""
     if bad.any():
-        row, col = np.unravel_index(np.argmax(bad), bad.shape)
+        row, col = map(int, np.unravel_index(np.argmax(bad), bad.shape))
         raise PartitionError(
             f"the {size}x{size} block in row {row}, column {col} (pixels from row {row * size},"
             f" column {col * size}) {reason(row, col)}"

@@ -12,7 +12,7 @@ class Shard(NamedTuple):
     """Part `number` of `count`, from 1 on: every `count`-th item of a list."""
 
     number: int = 1
-    count: int = 1
+    count: int = 1  # type: ignore[assignment]
 
     def part(self, items: Sequence[Item]) -> Sequence[Item]:
         """The items of this part. Every item is in exactly one of the `count` parts."""

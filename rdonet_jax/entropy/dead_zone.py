@@ -10,7 +10,7 @@ decoder does not depend on it.
 from __future__ import annotations
 
 import functools
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +19,6 @@ from rdonet_jax.entropy import table_costs
 PRICE = 0.046
 """Squared quantizer steps per bit. For uniform quantizers at high rates it is ln(2) / 6 = 0.116.
 This value is best for PSNR and MS-SSIM together, by `benchmarks/dead_zone.py`."""
-
-Array = TypeVar("Array")
 
 
 @functools.cache
@@ -32,7 +30,7 @@ def zero_bounds(distribution: str, price: float = PRICE) -> np.ndarray:
     return bounds
 
 
-def apply(offset: Array, bounds: Array) -> Array:
+def apply(offset: Any, bounds: Any) -> Any:
     """The offset from mu in steps, not yet rounded, set to 0 where it is below its bound."""
     return offset * (abs(offset) >= bounds)
 

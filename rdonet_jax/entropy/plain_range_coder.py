@@ -47,7 +47,7 @@ class RangeEncoder:
         """Codes entries, contiguous integers [N], which the model must have."""
         low, extent = self._low, self._extent
         bounds, counts = model.bounds, model.counts
-        for entry in memoryview(entries):
+        for entry in memoryview(entries.data):
             unit = extent >> 24
             low += unit * bounds[entry]
             extent = unit * counts[entry]
@@ -76,7 +76,7 @@ class RangeDecoder:
     """Reads what `RangeEncoder` writes, uint32 [N]. Words past the end are zeros."""
 
     def __init__(self, words: np.ndarray) -> None:
-        self._words = chain(memoryview(words), repeat(0))
+        self._words = chain(memoryview(words.data), repeat(0))
         self._offset = next(self._words) << 32 | next(self._words)
         self._extent = _FULL
 

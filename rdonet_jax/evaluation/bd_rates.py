@@ -182,13 +182,13 @@ def _over_set(tested: Curve, reference: Curve, metric: str) -> tuple[BdRate, tup
     label = METRICS[metric].label
     if means.count and not means.used:
         raise BdRateError(f"no image has {label} at every point of both curves")
-    lines = [line([row for row in rows if row], metric) for rows in means.of_curves]
+    own, other = (line([row for row in rows if row], metric) for rows in means.of_curves)
     left_out = [
         sentence
-        for curve, rows, drawn in zip(both, means.of_curves, lines, strict=True)
+        for curve, rows, drawn in zip(both, means.of_curves, (own, other), strict=True)
         for sentence in _points_left_out(curve, rows, drawn, metric)
     ]
-    return bd_rate(*lines), (*_images_left_out(means, label), *left_out)
+    return bd_rate(own, other), (*_images_left_out(means, label), *left_out)
 
 
 def _images_left_out(means: MeanPoints, label: str) -> Iterator[str]:

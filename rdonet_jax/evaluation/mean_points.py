@@ -20,7 +20,7 @@ class MeanPoints(NamedTuple):
 
     of_curves: list[list[Row | None]]  # by curve and point; None where no image has the metric
     used: int  # images that the means are over
-    count: int  # all images; 0 where the images are unknown
+    count: int  # type: ignore[assignment] # all images; 0 where the images are unknown
 
 
 def over_common_images(curves: Sequence[Curve], metric: str) -> MeanPoints:

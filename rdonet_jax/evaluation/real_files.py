@@ -197,7 +197,7 @@ def code_all(
             began = time.perf_counter()
             decoded = codec.decode(model, content).image
             decoding_time = time.perf_counter() - began
-        if content != expected.data or not np.array_equal(decoded, expected.image):
+        if content != expected.data or not np.array_equal(decoded, expected.pixels):
             raise EvaluationError(f"{image.name}: the decoder's image is not the encoder's")
         bpp = measures.bits_per_pixel(len(content), image.pixels)
         seen = quality_metrics.measure(image.pixels, decoded, settings.metrics)
@@ -324,7 +324,9 @@ def _check_targets(names: Sequence[str], settings: Settings) -> None:
         (settings.keep, FILE_SUFFIX),
         (settings.save_decoded, IMAGE_SUFFIX),
     ):
-        for name in names if folder else ():
+        if folder is None:
+            continue
+        for name in names:
             output_files.check_target(_target(folder, name, suffix), settings.force)
 
 

@@ -28,7 +28,7 @@ def mean(rows: Sequence[Row]) -> Row:
     rates, seen, *times = zip(*(row[1:] for row in rows), strict=True)
     names = dict.fromkeys(name for one in seen for name in one)
     means = {name: _mean([one.get(name) for one in seen]) for name in names}
-    return Row("mean", _mean(rates), means, *map(_mean, times))
+    return Row("mean", _mean(rates), means, *map(_mean, times))  # type: ignore[arg-type] # a rate
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -103,7 +103,7 @@ def _titles(metrics: Sequence[QualityMetric], with_times: bool) -> list[str]:
 
 def _cells(row: Row, metrics: Sequence[QualityMetric], with_times: bool) -> Iterator[str]:
     """The values below the titles; "-" for one that the row has not."""
-    values = [(row.bpp, 4)]
+    values: list[tuple[float | None, int]] = [(row.bpp, 4)]
     values += [(row.quality.get(m.name), m.decimals) for m in metrics]
     values += [(row.encoding_time, 3), (row.decoding_time, 3)] if with_times else []
     return ("-" if value is None else f"{value:.{decimals}f}" for value, decimals in values)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -259,8 +260,8 @@ def _curve_names(settings: Sequence[_Setting]) -> list[str]:
     return list(dict.fromkeys(setting.curve for setting in settings))
 
 
-def _inside(folder: Path | None, parts: Sequence[str]) -> Path | None:
-    return folder and folder.joinpath(*parts)
+def _inside(folder: str | os.PathLike[str] | None, parts: Sequence[str]) -> Path | None:
+    return None if folder is None else Path(folder, *parts)
 
 
 def _estimates(study: Study, settings: Sequence[_Setting]) -> list[_Setting]:

@@ -356,8 +356,8 @@ def _decode(path: ImageFile, size: tuple[int, int]) -> Image.Image:
     read = path.content if isinstance(path, PackedImage) else lambda: access.content(path)
     image = srgb.read_content(access.patiently(read), str(path))
     if image.size != size:
-        read, header = ("x".join(map(str, pair)) for pair in (image.size, size))
-        raise ImageError(f"{path}: is {read} now, but its header said {header}")
+        found, header = ("x".join(map(str, pair)) for pair in (image.size, size))
+        raise ImageError(f"{path}: is {found} now, but its header said {header}")
     return image
 
 

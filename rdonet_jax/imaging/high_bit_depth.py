@@ -101,7 +101,7 @@ def _both_bytes(image: Image.Image, path: str | os.PathLike) -> np.ndarray:
 
 def _unpacked(path: str | os.PathLike, image: Image.Image, mode: str) -> np.ndarray:
     """The upright pixels of the file of `image`, decoded with another raw mode."""
-    with Image.open(path, formats=[image.format]) as again:
+    with Image.open(path, formats=[str(image.format)]) as again:
         if image.format == "TIFF":
             again.seek(image.tell())
         again.tile = [

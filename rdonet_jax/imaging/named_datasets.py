@@ -36,7 +36,7 @@ class NamedDatasetError(ValueError):
 class _Rows(NamedTuple):
     """The images of a split."""
 
-    count: int
+    count: int  # type: ignore[assignment]
     read: Callable[[int], bytes]  # the image file of a row
 
 

@@ -30,7 +30,7 @@ def opened(
     the context becomes an ImageError.
     """
     try:
-        image = Image.open(path if content is None else io.BytesIO(content), formats=formats)
+        image = Image.open(path if content is None else io.BytesIO(content), formats=tuple(formats))
     except Image.UnidentifiedImageError as error:
         if content is not None:
             raise ImageError(f"{path}: {_no_image_in(formats)}") from error

@@ -68,7 +68,7 @@ def load(
     notes: list[str] = []
     options = _Options(max_pixels, first_frame, notes.append)
     with pillow_files.damage_named(path):
-        image = _READERS.get(file_kinds.kind_of(path), _by_pillow)(path, options)
+        image = _READERS.get(file_kinds.kind_of(path) or "", _by_pillow)(path, options)
     image = dataclasses.replace(image, notes=(*notes, *image.notes))
     return _stripped(image, path) if strip else image
 
@@ -143,7 +143,7 @@ def _tiff(path: str | os.PathLike, options: _Options) -> ImageData:
         return _by_pillow(path, options, page)
     samples, bits = tiff_reader.samples(path, page)
     pixels, alpha = high_bit_depth.split(samples, bits)
-    if tiff_reader.is_premultiplied(page):
+    if alpha is not None and tiff_reader.is_premultiplied(page):
         both = np.concatenate([np.atleast_3d(pixels), alpha[..., None]], axis=2)
         pixels, alpha = high_bit_depth.split(high_bit_depth.divided(both), 8 * both.itemsize)
     return _image(pixels, alpha, tiff_reader.metadata(path, page))

@@ -8,7 +8,7 @@ import io
 import os
 import tarfile
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -101,7 +101,7 @@ class _Tar:
         self._file.close()
 
 
-WRITERS = {ARRAY_RECORD: _ArrayRecords, TAR: _Tar}
+WRITERS: Mapping[str, Callable[[Path], _Writer]] = {ARRAY_RECORD: _ArrayRecords, TAR: _Tar}
 
 
 def pack(

@@ -73,6 +73,7 @@ class Index:
 
     def to_bytes(self) -> bytes:
         target = io.BytesIO()
+        labels: Any = {"labels": _packed(self.labels)} if self.labels else {}
         np.savez_compressed(
             target,
             version=np.int32(VERSION),
@@ -83,7 +84,7 @@ class Index:
             sizes=self.sizes,
             shard=self.shard,
             ranges=self.ranges,
-            **({"labels": _packed(self.labels)} if self.labels else {}),
+            **labels,
         )
         return target.getvalue()
 

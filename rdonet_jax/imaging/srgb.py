@@ -5,6 +5,7 @@ Files that cannot be converted faithfully are refused, with one sentence that na
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
@@ -150,7 +151,7 @@ def _has_alpha(image: Image.Image) -> bool:
 def _without_alpha(image: Image.Image, path: str | os.PathLike) -> Image.Image:
     """The image in mode L or RGB. Raises ImageError if a pixel is transparent."""
     if _has_alpha(image):
-        least_alpha, _ = image.convert("RGBA").getchannel("A").getextrema()
-        if least_alpha < 255:
+        extrema: Any = image.convert("RGBA").getchannel("A").getextrema()
+        if extrema[0] < 255:
             raise ImageError(f"{path}: has transparent pixels, flatten it on a background first")
     return image.convert("L" if image.mode in ("1", "L", "LA") else "RGB")

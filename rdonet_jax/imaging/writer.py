@@ -131,7 +131,8 @@ def _fitting(image: ImageData, name: str, gray: bool) -> tuple[Metadata, tuple[s
     if size is not None and not able.resolution(size):
         size = None
         notes.append(f"without its resolution, which {name} cannot hold")
-    return Metadata(**kept, cicp=named, resolution=size), tuple(notes)
+    fitting = Metadata(kept["icc"], kept["exif"], kept["xmp"], cicp=named, resolution=size)
+    return fitting, tuple(notes)
 
 
 def _fitting_colors(
@@ -206,7 +207,7 @@ def _write_8_bits(
         extra["subsampling"] = "4:0:0"
     image = Image.fromarray(np.ascontiguousarray(samples[..., 0] if single else samples))
     buffer = io.BytesIO()
-    image.save(buffer, name, **(options | extra))
+    image.save(buffer, name, **{**options, **extra})
     file.writelines(_amended(name, buffer.getbuffer(), metadata))
 
 

@@ -31,7 +31,7 @@ SMALLEST_TERM = 1e-6  # below it a scale's similarity counts as zero, which boun
 def total_bits(bit_maps: Any) -> jax.Array:
     """Bits [B] of each image: the sums of a pytree of bit maps [B, ...]."""
     maps = jax.tree_util.tree_leaves(bit_maps)
-    return sum(jnp.sum(m, axis=tuple(range(1, m.ndim))) for m in maps)
+    return functools.reduce(jnp.add, (jnp.sum(m, axis=tuple(range(1, m.ndim))) for m in maps))
 
 
 def bpp(bit_maps: Any, pixels: Any) -> jax.Array:
@@ -259,7 +259,8 @@ def _blur_axis(maps: jax.Array, axis: int, step: int = 1) -> jax.Array:
     size = maps.shape[axis] - step * (WINDOW_TAPS - 1)
     starts = range(0, step * WINDOW_TAPS, step)
     shifted = (jax.lax.slice_in_dim(maps, i, i + size, axis=axis) for i in starts)
-    return sum(tap * values for tap, values in zip(_window(), shifted, strict=True))
+    weighted = (tap * values for tap, values in zip(_window(), shifted, strict=True))
+    return functools.reduce(jnp.add, weighted)
 
 
 @jax.custom_vjp

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rdonet_jax.core import partition
-from rdonet_jax.core.config import PortableConfig
+from rdonet_jax.core.config import AnyConfig
 from rdonet_jax.metrics import distortion
 
 SIMILARITY_WEIGHT = 8.73 / 0.0067
@@ -353,7 +353,7 @@ def rd_loss(
     return loss
 
 
-def lmbda_of(config: PortableConfig, quality: Any) -> Any:
+def lmbda_of(config: AnyConfig, quality: Any) -> Any:
     """lambda of the metric "mse" at a quality of a portable model, interpolated geometrically."""
     low, high = config.lmbdas
     return low * (high / low) ** (quality / config.steps_of_quality)

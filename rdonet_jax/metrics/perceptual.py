@@ -141,7 +141,7 @@ def _butteraugli_of_files(original: bytes, decoded: bytes) -> tuple[float, float
         paths = [Path(folder) / name for name in ("a.ppm", "b.ppm")]
         for path, content in zip(paths, (original, decoded), strict=True):
             path.write_bytes(content)
-        command = [BUTTERAUGLI.name, *paths, "--intensity_target", str(INTENSITY)]
+        command = [BUTTERAUGLI.name, *map(str, paths), "--intensity_target", str(INTENSITY)]
         try:
             done = subprocess.run(command, capture_output=True, check=True)
         except (OSError, subprocess.CalledProcessError) as error:

@@ -153,7 +153,7 @@ class Family(abc.ABC):
         """The quantizer steps of a kernel in a packed file, one or one per output channel."""
         return packing.steps(kernel)
 
-    def thresholds(self, config: Any, quality: jax.Array | None) -> tuple[Any, Any]:
+    def thresholds(self, config: Any, quality: jax.Array | np.ndarray | None) -> tuple[Any, Any]:
         """The two thresholds of the variance mask: numbers, or [B] for qualities [B]."""
         return config.thresholds
 

@@ -67,7 +67,7 @@ def per_pixel(config: AnyConfig) -> Mapping[str, float]:
     params = jax.eval_shape(functools.partial(registry.init_params, config), jax.random.key(0))
     blocks = SIDE // partition.BLOCK
     x = jnp.zeros((1, SIDE, SIDE, 3))
-    masks = partition.level_masks(partition.uniform(0, (blocks, blocks), (1,)))
+    masks: Any = partition.level_masks(partition.uniform(0, (blocks, blocks), (1,)))
     quality = jnp.zeros(1, jnp.int32) if registry.family_of(config).variable_rate else None
     # With noise, as in training, a context model is evaluated at all positions at once.
     keys = jax.random.split(jax.random.key(0), 1)

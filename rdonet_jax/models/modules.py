@@ -23,7 +23,7 @@ def build(
     With `remat`, the backward pass computes activations again instead of storing them. Equal
     arguments give the same object, so that jit finds what it has compiled.
     """
-    return _build(network_class, config, jnp.dtype(dtype), remat)
+    return _build(network_class, config, jnp.dtype(dtype), remat)  # type: ignore[arg-type] # a class
 
 
 @functools.cache

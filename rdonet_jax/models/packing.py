@@ -50,7 +50,8 @@ def pack(path: str, kernel: np.ndarray, steps: np.ndarray) -> dict[str, np.ndarr
     numbers = numbers.astype(np.int32).ravel()
     folded = np.where(numbers < 0, -2 * numbers - 1, 2 * numbers).astype("<u2")
     content = b"".join(_deflate(part) for part in (folded & 255, folded >> 8))
-    parts = steps, np.array(kernel.shape, np.int32), np.frombuffer(content, np.uint8)
+    shape, stored = np.array(kernel.shape, np.int32), np.frombuffer(content, np.uint8)
+    parts: tuple[np.ndarray, ...] = (steps, shape, stored)
     return {f"{path}/{name}": part for name, part in zip(PARTS, parts, strict=True)}
 
 
@@ -66,7 +67,7 @@ def unpack(flat: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     Raises `ValueError` for a kernel whose parts are missing or do not fit.
     """
     result = {key: values for key, values in flat.items() if kernel_path(key) is None}
-    for path in sorted({*map(kernel_path, flat)} - {None}):
+    for path in sorted({path for key in flat if (path := kernel_path(key)) is not None}):
         steps, shape, folded = (flat.get(f"{path}/{part}") for part in PARTS)
         if steps is None or shape is None or folded is None:
             raise ValueError(f"{path} is not whole")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import AnyConfig, ConfigError, UnregisteredError, from_dict
@@ -18,6 +18,7 @@ from rdonet_jax.models.rdonet.family import RDONetFamily
 
 if TYPE_CHECKING:
     import jax
+    import numpy as np
 
     from rdonet_jax.models.hierarchy import Coded
 
@@ -112,7 +113,7 @@ def code(
         its array. Fixed-rate networks use only the masks.
     """
     arguments = (x, masks, keys) if quality is None else (x, masks, keys, quality, sizes)
-    network = family_of(config).network(config, dtype, remat)
+    network: Any = family_of(config).network(config, dtype, remat)
     return network.apply({"params": params}, *arguments, method="code")
 
 
@@ -122,7 +123,8 @@ def analyze(
     """The encoder's features by level, which depend on no mask. `sizes` as in `code`."""
     family = family_of(config)
     arguments = (x, sizes) if family.variable_rate else (x,)
-    return family.network(config).apply({"params": params}, *arguments, method="analyze")
+    network: Any = family.network(config)
+    return network.apply({"params": params}, *arguments, method="analyze")
 
 
 def code_features(
@@ -139,13 +141,14 @@ def code_features(
     """
     from rdonet_jax.models import hierarchy
 
-    network, method = family_of(config).network(config), hierarchy.code_features
+    network: Any = family_of(config).network(config)
     given = (None, None) if quality is None else (quality, sizes)
+    method = hierarchy.code_features
     return network.apply({"params": params}, features, masks, None, *given, method=method)
 
 
 def variance_partition(
-    config: AnyConfig, x: jax.Array, quality: jax.Array | None = None
+    config: AnyConfig, x: jax.Array | np.ndarray, quality: jax.Array | np.ndarray | None = None
 ) -> Partition:
     """The variance mask of images [B, H, W, 3], with the thresholds for their quality.
 
@@ -154,7 +157,7 @@ def variance_partition(
     family = family_of(config)
     if not family.has_levels(config):
         return partition.uniform(0, partition.block_grid(*x.shape[1:3]), (x.shape[0],))
-    return partition.variance(x, family.thresholds(config, quality))
+    return partition.variance(x, family.thresholds(config, cast(Any, quality)))
 
 
 def with_thresholds(config: AnyConfig, numbers: Sequence[float]) -> AnyConfig:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
+from typing import Any
 
 import numpy as np
 
@@ -108,7 +109,7 @@ class Target:
         return getattr(self, self.field)
 
 
-def _is_positive(value: object) -> bool:
+def _is_positive(value: Any) -> bool:
     """Whether this is a positive number, and a finite float too."""
     try:
         return bool(0 < value < math.inf) and math.isfinite(float(value))

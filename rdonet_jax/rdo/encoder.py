@@ -208,7 +208,7 @@ def refinement_problem(
     cost = make_file_cost(model, prepared, quality)
     p = partition.trim(result.partition, *prepared.size)
     start = codec.start_latents(model, prepared, p, quality, options.engine)
-    weights = tuple(cost.weights(pixel_format.as_rgb8(result.encoded.image)))
+    weights = tuple(cost.weights(pixel_format.as_rgb8(result.encoded.pixels)))
     problem = Problem(model, prepared.rgb8, p, quality, cost.distortions, weights, cost.relative)
     return problem, start
 
@@ -247,7 +247,7 @@ def _encode_with_search(
 
     start = initial_masks.partition_at(model, prepared.rgb8, options.plan.init, quality)
     candidates, files = [start], [encode_with(start)]
-    decoded = pixel_format.as_rgb8(files[0].image)
+    decoded = pixel_format.as_rgb8(files[0].pixels)
     all_regions = image_regions.of_image(model, prepared, quality, start, decoded)
     stats = SearchStats()
     result, interrupted = _run_search(all_regions, start, options.plan, stats, report)

@@ -66,7 +66,7 @@ class FileCost:
 
     def of(self, encoded: Encoded) -> float:
         """J per pixel of an encoded image that has the decoder's pixels."""
-        return self(len(encoded.data), pixel_format.as_rgb8(encoded.image))
+        return self(len(encoded.data), pixel_format.as_rgb8(encoded.pixels))
 
     def maps(self, decoded: np.ndarray) -> Maps:
         """The maps of a decoded image uint8 [H, W, 3], times the emphasis where there is one."""

@@ -9,6 +9,7 @@ ends in an array, so for them the only region is the whole image.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -82,7 +83,7 @@ def _tiled(
     else:
         if decoded is None:
             encoded = codec.encode_prepared(model, image, around, quality)
-            decoded = pixel_format.as_rgb8(encoded.image)
+            decoded = pixel_format.as_rgb8(encoded.pixels)
         weights = file_cost.weights(decoded)
 
     def cost(tile: Tile) -> Cost:
@@ -93,4 +94,4 @@ def _tiled(
             model, file_cost.distortions, weights, quality.in_tile(tile), pixels, size, of_tile
         )
 
-    return [Region(tile, lambda tile=tile: cost(tile)) for tile in covering]
+    return [Region(tile, functools.partial(cost, tile)) for tile in covering]

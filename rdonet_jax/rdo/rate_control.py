@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import cast
 
 import numpy as np
 
@@ -80,7 +81,7 @@ def encode(
         # Files are compared by their pixels then.
         options = dataclasses.replace(options, reconstruct=True)
     trials = Trials(model, prepared, target, options)
-    number = stream_quality(model.config, None)
+    number = cast(int, stream_quality(model.config, None))  # of a variable-rate model
     report(TRIALS)
     first = trials.best(dataclasses.replace(plan, passes=0, refinements=0), number)
     if isinstance(first, Miss):
@@ -107,7 +108,7 @@ def _searched(trials: Trials, solution: Solution, report: Report) -> tuple[Solut
     # A partition of lower cost at one quality may miss the target, or be worse at another one.
     other = trials.best(Plan(searched.partition), solution.number)
     found = solution if isinstance(other, Miss) else _better(trials, solution, other)
-    return found, searched.searched
+    return found, cast(SearchSummary, searched.searched)  # as there was a pass
 
 
 def _refined(trials: Trials, solution: Solution, report: Report) -> tuple[Solution, bool]:
@@ -149,5 +150,5 @@ def _better(trials: Trials, one: Solution, other: Solution) -> Solution:
         return min(one, other, key=lambda found: found.size)
     cost = trials.file_cost(one.number)
     return min(
-        one, other, key=lambda found: cost(0, pixel_format.as_rgb8(found.result.encoded.image))
+        one, other, key=lambda found: cost(0, pixel_format.as_rgb8(found.result.encoded.pixels))
     )

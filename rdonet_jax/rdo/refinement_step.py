@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import PortableConfig
@@ -35,16 +36,19 @@ MOMENT_DECAYS = (0.9, 0.99)
 _EPSILON = 1e-8
 
 
+Array = jax.Array | np.ndarray
+
+
 class TileInputs(NamedTuple):
     """What the cost of a tile depends on besides its latents. Tuples are indexed by level."""
 
     originals: tuple[Any, ...]  # by distortion, see `Distortion.original`
-    size: jax.Array  # int32 [2], rows and columns of the image in the tile
-    masks: tuple[jax.Array, ...]  # bool [1, h, w], where the level is coded
+    size: Any  # int32 [2], rows and columns of the image in the tile
+    masks: tuple[Array, ...]  # bool [1, h, w], where the level is coded
     variable: Latents  # bool [1, ·, ·, 1], which latents may change
-    quality: jax.Array | QualityMaps  # int32 [1], or that of all positions
-    weights: tuple[jax.Array, ...]  # by distortion, of each of its maps, float32 [M]
-    relative: jax.Array | None = None  # what areas count, [H/16, W/16]
+    quality: Array | QualityMaps  # int32 [1], or that of all positions
+    weights: tuple[Array, ...]  # by distortion, of each of its maps, float32 [M]
+    relative: Array | None = None  # what areas count, [H/16, W/16]
 
 
 class Descent(NamedTuple):

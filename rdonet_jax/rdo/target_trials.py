@@ -113,7 +113,7 @@ class Trials:
         """log(size) of a file, or the negative metric of a file with pixels, on its scale."""
         if self.metric is None:
             return math.log(len(encoded.data))
-        return -self.metric.to_scale(self.metric.measure(self.image, encoded.image))
+        return -self.metric.to_scale(self.metric.measure(self.image, encoded.pixels))
 
     def meets(self, value: float) -> bool:
         """Whether a file of this value meets the target."""
@@ -155,5 +155,5 @@ class Trials:
             return Miss(
                 f"the smallest file, of quality {nearest.quality:g}, has {size} bytes, not {target}"
             )
-        value = self.metric.in_words(self.metric.measure(self.image, nearest.image))
+        value = self.metric.in_words(self.metric.measure(self.image, nearest.pixels))
         return Miss(f"the best image, of quality {nearest.quality:g}, has {value}, not {target:g}")

@@ -261,7 +261,7 @@ def failing_together() -> Iterator[None]:
             with contextlib.suppress(Exception):
                 wait_for_all("ended with an error", FAILURE_WAIT_MS)
                 jax.distributed.shutdown()
-            os._exit(code)
+            os._exit(code if isinstance(code, int) else 1)
         raise
 
 

@@ -47,7 +47,7 @@ class UrlError(OSError):
     def __init__(self, url: str, cause: str, number: int = errno.EIO) -> None:
         super().__init__(number, cause, url)
 
-    def __reduce__(self) -> tuple[type[UrlError], tuple[str, str, int]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         # OSError would give its own arguments, which stand in another order.
         return UrlError, (self.filename, self.strerror, self.errno)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from rdonet_jax.core.config import ConfigError
 from rdonet_jax.core.partition import BLOCK
@@ -21,7 +21,7 @@ MOST_STEPS = 2**30
 STARTS = ("linear", "random")
 """Starts of a training that are no weights."""
 
-CHOICES = {
+CHOICES: Mapping[str, Collection[str]] = {
     "metric": loss.DISTORTIONS,
     "masks": masks.SCHEDULES,
     "schedule": ("cosine", "linear", "exponential", "constant"),

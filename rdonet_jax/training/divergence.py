@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from rdonet_jax.core.config import AnyConfig
+from rdonet_jax.imaging.dataset import ImageFile
 from rdonet_jax.runtime import compilation, multihost
 from rdonet_jax.storage import files
 from rdonet_jax.training import precision
@@ -49,7 +50,7 @@ class FailedStep:
     config: TrainingConfig
     state: train_state.TrainState
     batch: training_crops.Batch
-    source: Callable[[int, int], Path]
+    source: Callable[[int, int], ImageFile]
     position: float
 
     @property

@@ -34,7 +34,7 @@ except ModuleNotFoundError:
 try:
     from rdonet_jax.training.folder import event_file
 except ModuleNotFoundError:
-    event_file = None
+    event_file = None  # type: ignore[assignment] # no TensorBoard then
 
 EVENTS_FOLDER = "tensorboard"
 
@@ -220,7 +220,8 @@ def _duration(seconds: float) -> str:
 
 
 def _means(values: Sequence[StepValues]) -> StepValues:
-    return StepValues(*np.mean(values, axis=0, dtype=np.float64).tolist())
+    means = np.asarray(np.mean(values, axis=0, dtype=np.float64))
+    return StepValues(*means.tolist())
 
 
 def _drawn(

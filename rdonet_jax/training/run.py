@@ -59,8 +59,10 @@ class Sources:
 
     def local(self) -> Sources:
         """The same with local copies of folders at URLs, but not of shards. Raises `UrlError`."""
-        sources = (self.training, self.validation)
-        return Sources(*map(dataset.local, sources))
+        return Sources(
+            dataset.local(dataset.listed(self.training)),
+            dataset.local(dataset.listed(self.validation)),
+        )
 
 
 def split_images(
@@ -70,7 +72,8 @@ def split_images(
 
     Raises `RunError` when there are too few to hold one out, and `DatasetError`.
     """
-    paths = dataset.find(sources.training)
+    paths: Sequence[dataset.ImageFile] = dataset.find(sources.training)
+    held_out: Sequence[dataset.ImageFile]
     if sources.validation:
         held_out = dataset.find(sources.validation)
     else:
@@ -243,10 +246,12 @@ def _origin(
 ) -> Origin:
     return Origin(
         command=command,
-        folders=tuple(map(str, sources.training)),
-        validation_folders=tuple(map(str, sources.validation)),
-        pictures=dataset.fingerprint(images, local.training),
-        validation_pictures=dataset.fingerprint(held_out, local.validation or local.training),
+        folders=tuple(map(str, dataset.listed(sources.training))),
+        validation_folders=tuple(map(str, dataset.listed(sources.validation))),
+        pictures=dataset.fingerprint(images, dataset.listed(local.training)),
+        validation_pictures=dataset.fingerprint(
+            held_out, dataset.listed(local.validation or local.training)
+        ),
         started_from=None if resume else _record_of_start(config),
         environment=run_dir.environment(config),
     )

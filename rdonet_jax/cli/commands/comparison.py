@@ -134,7 +134,7 @@ def compare(
     if more:
         facts["metrics"] = more
         lines += [_metric_line(name, value) for name, value in more.items()]
-    if a.image.alpha is not None:
+    if a.image.alpha is not None and b.image.alpha is not None:
         facts["largest_alpha_difference"] = _largest(a.image.alpha, b.image.alpha)
         lines.append(f"largest difference of alpha: {facts['largest_alpha_difference']}")
     if a.image.icc != b.image.icc:
@@ -142,7 +142,7 @@ def compare(
     facts["same_profile"] = a.image.icc == b.image.icc
     if options.difference is not None:
         facts["difference"] = options.difference
-        facts["factor"] = _draw(options, pixels, found.largest)
+        facts["factor"] = _draw(options.difference, pixels, found.largest, options.force)
         lines.append(f"{options.difference}: the difference times {facts['factor']}")
     return ComparisonResult(tuple(lines), facts)
 
@@ -332,7 +332,7 @@ def _lines(found: Difference, pixels: np.ndarray) -> list[str]:
     ]
 
 
-def _draw(options: CompareOptions, pixels: tuple[np.ndarray, np.ndarray], largest: int) -> int:
+def _draw(path: str, pixels: tuple[np.ndarray, np.ndarray], largest: int, force: bool) -> int:
     """Writes the difference, made so many times as large that nothing is cut off; returns that."""
     import numpy as np
 
@@ -343,5 +343,5 @@ def _draw(options: CompareOptions, pixels: tuple[np.ndarray, np.ndarray], larges
     factor = int(np.iinfo(distance.dtype).max) // largest if largest else 1
     with explained(ImageError):
         drawn = ImageData(distance * distance.dtype.type(factor))
-        writer.save(options.difference, drawn, options.force)
+        writer.save(path, drawn, force)
     return factor

@@ -243,7 +243,7 @@ def _reached_target(options: CompressOptions, result: EncodeResult) -> _ReachedT
     if target is None or target.field not in TARGET_METRICS or target.psnr is not None:
         return None
     metric = TARGET_METRICS[target.field]
-    value = metric.measure(result.prepared, result.encoded.image)
+    value = metric.measure(result.prepared, result.encoded.pixels)
     return _ReachedTarget(target.field, value, metric.in_words(value))
 
 
@@ -283,7 +283,7 @@ def _check_decoding(source: FilePath, model: Model, result: EncodeResult, engine
     symbols = zip(decoded.symbols, result.encoded.symbols, strict=True)
     same = all(
         np.array_equal(*runs) for level in symbols for runs in zip(*level, strict=True)
-    ) and np.array_equal(decoded.image, result.encoded.image)
+    ) and np.array_equal(decoded.image, result.encoded.pixels)
     if not same:
         raise CommandError(f"{source}: its compressed file does not decode to what was encoded")
 

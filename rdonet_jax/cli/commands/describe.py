@@ -32,8 +32,7 @@ def facts_of_file(file: CompressedFile) -> dict[str, Any]:
     size = header.height, header.width
     masks = zip(partition.level_masks(p), partition.inside_masks(*size), strict=True)
     path = zoo.find(header.weights)
-    has_scale = header.quality is not None and path is not None
-    config = zoo.config_of(path) if has_scale else None
+    config = None if header.quality is None or path is None else zoo.config_of(path)
     offsets = offset_coding.read(header, sections)
     return {
         "width": header.width,
@@ -45,7 +44,7 @@ def facts_of_file(file: CompressedFile) -> dict[str, Any]:
         "weights": header.weights.hex(),
         "model": None if path is None else zoo.name_and_hash(path)[0],
         "is_earlier": path in zoo.earlier().values(),
-        "quality": quality_of(config, header.quality) if has_scale else None,
+        "quality": None if config is None else quality_of(config, header.quality),
         "regions": None if offsets is None else _regions(header.quality, offsets, config),
         "platform": header.platform or None,
         "gray": header.gray,
@@ -56,7 +55,7 @@ def facts_of_file(file: CompressedFile) -> dict[str, Any]:
     }
 
 
-def _regions(number: int, offsets: np.ndarray, config: AnyConfig | None) -> dict[str, Any]:
+def _regions(number: int | None, offsets: np.ndarray, config: AnyConfig | None) -> dict[str, Any]:
     """The qualities of the blocks of a file: 0 to 100, or unknown without its configuration."""
     counts = {
         name: int(np.count_nonzero(which))

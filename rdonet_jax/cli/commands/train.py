@@ -132,8 +132,12 @@ def parse(arguments: Sequence[str], program: str) -> tuple[argparse.Namespace, R
     if missing := [name for name in ("data", "run") if getattr(options, name) is None]:
         parser.error(f"--{missing[0]} is missing")
     sections = (model, TRAINING, INTERVALS, LENGTH)
-    line = {section.name: config_options.given(options, section) for section in sections}
-    file = run_settings.from_file(first.config, values, type(base.model)) if first.config else {}
+    line: run_settings.Values = {
+        section.name: config_options.given(options, section) for section in sections
+    }
+    file: run_settings.Values = (
+        run_settings.from_file(first.config, values, type(base.model)) if first.config else {}
+    )
     if first.fine_tune is not None:
         file, line = run_settings.fine_tuned(_recipe(first.fine_tune, held), file, line)
     settings = run_settings.resolved(base, file, line)

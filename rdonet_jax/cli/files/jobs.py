@@ -135,7 +135,7 @@ def _joined(folder: str, below: str, name: str) -> str:
 def _by_target(jobs: Sequence[Job], folder: str) -> dict[str, Job]:
     """For every target the first job whose result would have that path."""
     known = {file_names.folded(job.target) for job in jobs}
-    same = file_names.folded
+    same: Callable[[str], str] = file_names.folded
     if urls.is_url(folder):  # every name is one of its own
         same = str
     elif len(known) < len(jobs):  # which one may be right depends on the file system
@@ -166,9 +166,9 @@ def _origins(
         return
     below = _below(source)
     found.links.extend(below.links)
-    for error in below.errors:
-        cause = cause_of(error, source)
-        found.failed.append(Failed(Job(str(error.filename or source), ""), cause))
+    for unread in below.errors:
+        cause = cause_of(unread, source)
+        found.failed.append(Failed(Job(str(unread.filename or source), ""), cause))
     chosen = [path for path in below.files if path.suffix.lower() in suffixes and _is_file(path)]
     _note_others(source, below.files, chosen, found, may_be_empty=bool(below.errors))
     for path in sorted(chosen):

@@ -133,7 +133,7 @@ def color(text: str) -> tuple[int, int, int]:
     from PIL import ImageColor
 
     try:
-        red, green, blue = ImageColor.getrgb(text)
+        red, green, blue = tuple(ImageColor.getrgb(text))
     except ValueError as error:  # of four numbers too
         raise argparse.ArgumentTypeError(f"{text!r} is no opaque color") from error
     return red, green, blue

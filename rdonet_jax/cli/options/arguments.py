@@ -121,7 +121,7 @@ def _add_lazy(commands: Any) -> None:
         "pack [options] DIR ... OUT", "index DIR",
     )  # fmt: skip
     for parser in (train, evaluate, data):
-        parser.description += f" {parser.prog} --help lists the options."
+        parser.description = f"{parser.description} {parser.prog} --help lists the options."
 
 
 def _add_installation(commands: Any) -> None:

@@ -14,7 +14,7 @@ import json
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from rdonet_jax.core.config import ConfigError, field_values
@@ -34,7 +34,7 @@ class Section(NamedTuple):
     cls: type
     defaults: Any = None  # an instance; None: the help says nothing of defaults
     flags: Callable[[str], Sequence[str]] = lambda field: ()
-    choices: Mapping[str, Sequence[str]] = types.MappingProxyType({})
+    choices: Mapping[str, Collection[str]] = types.MappingProxyType({})
     left_out: Sequence[str] = ()
 
     def fields(self) -> list[str]:
@@ -95,7 +95,7 @@ def descriptions(cls: type) -> dict[str, str]:
     return {name: text.replace("`", "") for name, text in found.items()}
 
 
-def _settings(field: str, hint: Any, choices: Sequence[str] | None) -> dict[str, Any]:
+def _settings(field: str, hint: Any, choices: Collection[str] | None) -> dict[str, Any]:
     """What argparse has to know of an option of this type."""
     hint = _required(hint)
     if hint is bool:
@@ -131,8 +131,8 @@ def _leaf(hint: Any) -> tuple[Callable[[str], Any], int | None]:
         return _json_value, 1
     parts = typing.get_args(hint)
     kind, count = _leaf(parts[0])
-    is_open = parts[-1] is Ellipsis or count is None
-    return kind, None if is_open else count * len(parts)
+    is_open = parts[-1] is Ellipsis
+    return kind, None if is_open or count is None else count * len(parts)
 
 
 def _json_value(text: str) -> Any:

@@ -133,8 +133,8 @@ def base(preset: Any, family: Any, start: str | None = None) -> Base:
     if preset is None and family is not None:
         return Base(family, registry.FAMILIES[family].config())
     if preset is None and start not in (None, *STARTS):
-        model = zoo.load(start)
-        return Base(model.name, model.config)
+        weights = zoo.load(start)
+        return Base(weights.name, weights.config)
     name = DEFAULT_PRESET if preset is None else preset
     if name not in list(presets.PRESETS):
         raise ConfigError(f"there is no preset {name}; {nearest(str(name), presets.PRESETS)}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
 from rdonet_jax.codec.portable.engine import Engine
 from rdonet_jax.core import defaults
+from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.models import param_tree
 from rdonet_jax.models.zoo import Model
 
@@ -33,7 +34,8 @@ def make(name: str, model: Model, qualities: np.ndarray) -> Engine:
         return NumpyEngine(_numpy_network(model), qualities)
     from rdonet_jax.codec.portable.jax_engine import JaxEngine
 
-    return JaxEngine(model.config, model.device_params, qualities, model.batches)
+    config = cast(PortableConfig, model.config)
+    return JaxEngine(config, model.device_params, qualities, model.batches)
 
 
 def _numpy_network(model: Model) -> NumpyNetwork:
@@ -47,5 +49,6 @@ def _numpy_network(model: Model) -> NumpyNetwork:
     if found is None:
         flat = param_tree.flatten(model.params)
         params = param_tree.unflatten({path: np.asarray(leaf) for path, leaf in flat.items()})
-        found = _numpy_networks.setdefault(model, NumpyNetwork(model.config, params))
+        network = NumpyNetwork(cast(PortableConfig, model.config), params)
+        found = _numpy_networks.setdefault(model, network)
     return found

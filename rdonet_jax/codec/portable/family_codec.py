@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 
 from rdonet_jax.codec import working_set
@@ -32,7 +34,7 @@ class PortableCodec(FamilyCodec):
         maps = quality.maps
         numbers = np.array([quality.number]) if maps is None else maps.distinct()
         steps = engines.make(engine, model, numbers)
-        return PortableLevelCoder(model.config, steps, masks, size, maps)
+        return PortableLevelCoder(cast(PortableConfig, model.config), steps, masks, size, maps)
 
     def engines(self) -> tuple[str, ...]:
         return engines.ENGINES
@@ -41,7 +43,7 @@ class PortableCodec(FamilyCodec):
         return working_set.tiled_bytes(config, grid)
 
     def searching_bytes(
-        self, config: PortableConfig, grid: tuple[int, int], part: tuple[int, int]
+        self, config: PortableConfig, grid: tuple[int, int], part: tuple[int, ...]
     ) -> int:
         return working_set.tiled_search_bytes(config, grid, part)
 

@@ -95,12 +95,13 @@ def compute_context(
     quality_basis: jax.Array,
 ) -> jax.Array:
     """The context features int8 [N, 4, 4, ·] of areas, see `Engine.compute_context`."""
+    joined = None
     if coarser is not None:
         embeddings, features = (part.astype(jnp.float32) for part in coarser)
-        coarser = jnp.concatenate([embeddings.reshape(*features.shape[:3], -1), features], axis=-1)
+        joined = jnp.concatenate([embeddings.reshape(*features.shape[:3], -1), features], axis=-1)
     z = z_neighborhoods.astype(jnp.float32)[:, None, None]
     return _apply(
-        config, params, level, z, coarser, quality_basis, method="context_features"
+        config, params, level, z, joined, quality_basis, method="context_features"
     ).astype(jnp.int8)
 
 

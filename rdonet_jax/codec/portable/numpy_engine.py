@@ -124,10 +124,11 @@ class NumpyEngine(Engine):
         context_features: np.ndarray,
         at: np.ndarray | None = None,
     ) -> np.ndarray:
-        rows = (v.reshape(len(v), -1).astype(np.float32) for v in (neighbors, context_features))
-        return (
-            self._priors[level].hidden_features(plane, *rows, at=self._number(at)).astype(np.int8)
+        around, context = (
+            v.reshape(len(v), -1).astype(np.float32) for v in (neighbors, context_features)
         )
+        prior, number = self._priors[level], self._number(at)
+        return prior.hidden_features(plane, around, context, number).astype(np.int8)
 
     def predict(
         self,
@@ -137,8 +138,8 @@ class NumpyEngine(Engine):
         symbols: np.ndarray,
         at: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
-        rows = (v.astype(np.float32) for v in (hidden, symbols))
-        mu, index = self._priors[level].predict(group, *rows, at=self._number(at))
+        features, earlier = (v.astype(np.float32) for v in (hidden, symbols))
+        mu, index = self._priors[level].predict(group, features, earlier, self._number(at))
         return mu.astype(np.int16), index.astype(np.uint8)
 
     def update_plane(

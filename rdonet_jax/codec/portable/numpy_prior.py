@@ -229,11 +229,11 @@ class LevelPrior:
         sums = clip(z * Z_UNIT) @ self._from_z.kernel + self._from_z.bias[at]
         sums = sums.reshape(len(z), 1, 1, -1)
         from_z = activation(depth_to_space(depth_to_space(sums)), Z_BITS)
-        if coarser is None:
+        layer = self._layers.from_coarser
+        if coarser is None or layer is None:
             from_coarser = np.zeros_like(from_z)
         else:
-            sums = self._layers.from_coarser(coarser)
-            from_coarser = activation(depth_to_space(sums), CONTEXT_BITS)
+            from_coarser = activation(depth_to_space(layer(coarser)), CONTEXT_BITS)
         return np.concatenate([from_z, from_coarser], axis=-1)
 
     def hidden_features(
@@ -243,13 +243,13 @@ class LevelPrior:
 
         `plane` counts as in `PLANES`; neighbors [N, 8 E], context_features [N, ·].
         """
-        first = self._first_of_plane[plane]
+        layer = self._first_of_plane[plane]
         size = self._embedding
         # The rows of the position itself, the fifth of nine, have no input.
-        sums = neighbors[:, : 4 * size] @ first.kernel[: 4 * size]
-        sums += neighbors[:, 4 * size :] @ first.kernel[5 * size : 9 * size]
-        sums += context_features @ first.kernel[9 * size :]
-        first = activation(sums + first.bias[at], CONTEXT_BITS)
+        sums = neighbors[:, : 4 * size] @ layer.kernel[: 4 * size]
+        sums += neighbors[:, 4 * size :] @ layer.kernel[5 * size : 9 * size]
+        sums += context_features @ layer.kernel[9 * size :]
+        first = activation(sums + layer.bias[at], CONTEXT_BITS)
         second = activation(self._layers.second(first), HIDDEN_BITS)
         return np.concatenate([first, second], axis=-1)
 

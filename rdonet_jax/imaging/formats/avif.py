@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -26,7 +27,7 @@ class Kind(NamedTuple):
     gray: bool
 
 
-def kind(path: str | Path) -> Kind:
+def kind(path: str | os.PathLike) -> Kind:
     """The kind of a file by its AV1 configuration boxes; 8-bit color if there are none."""
     data = Path(path).read_bytes()
     found = heif_boxes.properties(data, _CONFIGURATION) or list(_anywhere(data))
@@ -44,7 +45,7 @@ def _anywhere(data: bytes) -> Iterator[bytes]:
         position = data.find(_CONFIGURATION, position)
 
 
-def decode(path: str | Path, size: tuple[int, int]) -> np.ndarray:
+def decode(path: str | os.PathLike, size: tuple[int, int]) -> np.ndarray:
     """The samples of a file of more than 8 bits, uint16 [H, W, 1 to 4], not yet upright.
 
     `size` is height and width. Of a sequence these are the samples of the first image. Raises

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -241,5 +241,5 @@ def _of_gamma(chunks: dict[bytes, bytes], gray: bool) -> bytes:
     return icc_writer.profile(name, curve, primaries, white, gray)
 
 
-def _near(numbers: tuple[int, ...], others: tuple[int, ...], tolerance: int) -> bool:
+def _near(numbers: Sequence[int], others: Sequence[int], tolerance: int) -> bool:
     return all(abs(a - b) <= tolerance for a, b in zip(numbers, others, strict=True))

@@ -32,7 +32,7 @@ _REDUCED, _MASK = 1, 4
 _OLD_REDUCED = 2
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
-_COUNTS = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _PALETTE: 1, _RGB: 3, _YCBCR: 3}
+_COUNTS: Mapping[Any, int] = {_WHITE_IS_ZERO: 1, _BLACK_IS_ZERO: 1, _PALETTE: 1, _RGB: 3, _YCBCR: 3}
 """How many channels colors have."""
 _UNSPECIFIED, _PREMULTIPLIED = 0, 1
 _SEPARATE = 2
@@ -74,7 +74,7 @@ class Page(NamedTuple):
 
     number: int
     tags: dict[int, Any]
-    count: int
+    count: int  # type: ignore[assignment]
 
 
 def main_page(path: str | os.PathLike) -> Page | None:

@@ -14,6 +14,8 @@ _HEADER_BYTES = 8
 _SHORT = 3
 _WHOLE_NUMBERS = {_SHORT: "H", 4: "I"}
 
+Buffer = bytes | bytearray
+
 
 class Entry(NamedTuple):
     """An entry of a directory. `at` is its offset."""
@@ -21,10 +23,10 @@ class Entry(NamedTuple):
     at: int
     tag: int
     kind: int
-    count: int
+    count: int  # type: ignore[assignment]
 
 
-def byte_order(data: bytes) -> str | None:
+def byte_order(data: Buffer) -> str | None:
     """The byte order in the notation of `struct`; None for data that is no EXIF data.
 
     EXIF data starts with a TIFF header, whose offset of the first directory lies within the data.
@@ -35,12 +37,12 @@ def byte_order(data: bytes) -> str | None:
     return order
 
 
-def first_directory(data: bytes, order: str) -> int:
+def first_directory(data: Buffer, order: str) -> int:
     """The offset of the directory of the image."""
     return struct.unpack_from(order + "I", data, 4)[0]
 
 
-def entries(data: bytes, order: str, directory: int) -> list[Entry]:
+def entries(data: Buffer, order: str, directory: int) -> list[Entry]:
     """The entries of a directory that lie within the data."""
     if directory + 2 > len(data):
         return []
@@ -52,14 +54,14 @@ def entries(data: bytes, order: str, directory: int) -> list[Entry]:
     return [Entry(start + ENTRY_BYTES * n, *field) for n, field in enumerate(fields)]
 
 
-def next_pointer(data: bytes, order: str, directory: int) -> int | None:
+def next_pointer(data: Buffer, order: str, directory: int) -> int | None:
     """The offset of the field that holds the offset of the next directory; None if missing."""
     (count,) = struct.unpack_from(order + "H", data, directory)
     at = directory + 2 + ENTRY_BYTES * count
     return at if at + 4 <= len(data) else None
 
 
-def number(data: bytes, order: str, entry: Entry) -> int | None:
+def number(data: Buffer, order: str, entry: Entry) -> int | None:
     """The value of an entry that is a single integer; None for all others."""
     if entry.count != 1 or entry.kind not in _WHOLE_NUMBERS:
         return None

@@ -32,7 +32,7 @@ def turn(data: bytearray, order: str, orientation: int) -> None:
     numbers = {tag: exif_block.number(data, order, entry) for tag, entry in fields.items()}
     start, length = numbers.get(_START) or 0, numbers.get(_LENGTH) or 0
     own = numbers.get(exif_block.ORIENTATION)
-    own = own if own in range(1, 9) else orientation
+    own = own if own is not None and 1 <= own <= 8 else orientation
     turned = _turned(bytes(data[start : start + length]), own)
     if turned is None:
         struct.pack_into(order + "I", data, pointer, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+from typing import cast
 
 import numpy as np
 from PIL import Image, ImageCms
@@ -22,7 +23,8 @@ def as_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     if conversion is None:
         return image.convert("RGB")
     mode, transform = conversion
-    return ImageCms.applyTransform(image.convert(mode), transform)
+    converted = ImageCms.applyTransform(image.convert(mode), transform)
+    return cast(Image.Image, converted)  # None only where it is changed in place
 
 
 def is_srgb(profile: bytes, mode: str) -> bool:

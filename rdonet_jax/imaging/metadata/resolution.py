@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -65,7 +65,7 @@ def of_image(image: Image.Image) -> Resolution | None:
         return None  # Pillow assumes 1 then
     metric = "dpi" in info and info.get("jfif_unit") != 0
     if metric:
-        pair = [value / _INCH for value in info["dpi"]]
+        pair: Any = [value / _INCH for value in info["dpi"]]
     elif image.format in ("JPEG", "MPO"):
         pair = info["jfif_density"] if info["jfif_unit"] == 0 else (0, 0)
     else:

@@ -29,17 +29,17 @@ OFFSETS = tuple(
 class Wavefront(NamedTuple):
     """The positions of a wavefront, padded to the size P of the largest one of the grid."""
 
-    rows: jax.Array  # int32 [P]
-    columns: jax.Array  # int32 [P]
-    real: jax.Array  # bool [P]; False for padding, outside the grid
+    rows: Any  # int32 [P], of JAX or NumPy like the others
+    columns: Any  # int32 [P]
+    real: Any  # bool [P]; False for padding, outside the grid
 
 
-def wavefront_count(grid: tuple[int, int]) -> int:
+def wavefront_count(grid: tuple[int, ...]) -> int:
     """How many wavefronts a grid of (rows, columns) has."""
     return grid[1] + (REACH + 1) * (grid[0] - 1)
 
 
-def wavefront(number: Any, grid: tuple[int, int], library: Any = jnp) -> Wavefront:
+def wavefront(number: Any, grid: tuple[int, ...], library: Any = jnp) -> Wavefront:
     """Wavefront `number`: the positions with column + 3 · row = number, in order of rows.
 
     Numbers [...] give wavefronts [..., P]. `library` is jax.numpy, or NumPy on the host.
@@ -58,7 +58,7 @@ def pad_frame(y_hat: jax.Array) -> jax.Array:
     return jnp.pad(y_hat, ((0, 0), (REACH, 0), (REACH, REACH), (0, 0)))
 
 
-def empty_frame(batch: int, grid: tuple[int, int], channels: int) -> jax.Array:
+def empty_frame(batch: int, grid: tuple[int, ...], channels: int) -> jax.Array:
     """`pad_frame` of zeros, the frame before the first wavefront."""
     return jnp.zeros((batch, grid[0] + REACH, grid[1] + 2 * REACH, channels))
 

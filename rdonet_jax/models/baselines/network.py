@@ -18,7 +18,7 @@ h = H / 16, w = W / 16, and z [B, h / 4, w / 4, N].
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -183,7 +183,7 @@ class BaselineNetwork(nn.Module):
         """
         parameters = hyper_features
         if self.config.kind == "context":
-            context_features = self.context(taps).astype(jnp.float32)
+            context_features = self.context(cast(jax.Array, taps)).astype(jnp.float32)
             joined = jnp.concatenate([hyper_features, context_features], axis=-1)
             parameters = self.entropy_parameters(joined)
         mu, raw = jnp.split(parameters, 2, axis=-1)

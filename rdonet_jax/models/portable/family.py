@@ -77,7 +77,7 @@ class PortableFamily(Family):
         return kernel_packing.kernel_steps(path, kernel)
 
     def thresholds(
-        self, config: PortableConfig, quality: jax.Array | None
+        self, config: PortableConfig, quality: jax.Array | np.ndarray | None
     ) -> tuple[jax.Array, jax.Array]:
         """At qualities [B], or at those of 64x64 blocks, [B, rows, columns]."""
         first, second = thresholds.thresholds_at(config, quality)

@@ -8,10 +8,10 @@ from typing import Any
 import jax
 from flax.traverse_util import flatten_dict, unflatten_dict
 
-from rdonet_jax.core.config import LEVELS, PortableConfig
+from rdonet_jax.core.config import PortableConfig
 from rdonet_jax.models.portable import network as portable
 
-NO_GROUPS: tuple[tuple[int, ...], ...] = ((),) * LEVELS
+NO_GROUPS: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] = ((), (), ())
 
 
 def add_groups(params: Any, config: PortableConfig, key: jax.Array) -> Any:

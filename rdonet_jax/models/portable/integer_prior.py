@@ -74,7 +74,7 @@ class Prediction(NamedTuple):
     """The prior of a group of channels of a plane, [B, h/2, w/2, ·]; integers in float32."""
 
     mu: jax.Array  # in 1/16 of a quantizer step
-    index: jax.Array  # of the scale table
+    index: jax.Array  # type: ignore[assignment] # of the scale table
 
 
 class LevelContext(NamedTuple):
@@ -100,7 +100,7 @@ def split_planes(x: jax.Array) -> dict[Parity, jax.Array]:
     return {(dy, dx): x[:, dy::2, dx::2] for dy, dx in PLANES}
 
 
-def join_planes(planes: Mapping[Parity, jax.Array], grid: tuple[int, int]) -> jax.Array:
+def join_planes(planes: Mapping[Parity, jax.Array], grid: tuple[int, ...]) -> jax.Array:
     """The inverse of `split_planes`, cropped to `grid`."""
     x = ops.depth_to_space(jnp.concatenate([planes[parity] for parity in PLANES], axis=-1))
     return x[:, : grid[0], : grid[1]]
@@ -185,7 +185,7 @@ class LevelPrior(nn.Module):
         return integer.clamp(index, 0, distributions.SCALE_COUNT - 1)
 
     def compute_context(
-        self, z_hat: jax.Array, coarser: jax.Array | None, quality: Quality, grid: tuple[int, int]
+        self, z_hat: jax.Array, coarser: jax.Array | None, quality: Quality, grid: tuple[int, ...]
     ) -> LevelContext:
         """The context of a level with `grid` = (h, w) positions.
 
@@ -207,7 +207,7 @@ class LevelPrior(nn.Module):
         z_neighborhood: jax.Array,
         coarser: jax.Array | None,
         quality_basis: jax.Array,
-        grid: tuple[int, int],
+        grid: tuple[int, ...],
     ) -> jax.Array:
         """`LevelContext.context_features` at `grid` = (h, w) positions: 8-bit integers.
 
@@ -342,7 +342,7 @@ class LevelPrior(nn.Module):
         return jnp.concatenate([integer.gather_3x3(embedded), context_features], axis=-1)
 
 
-def _at_every_position(values: jax.Array, shape: tuple[int, int, int]) -> jax.Array:
+def _at_every_position(values: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """[B, C], [1, C] or [B, h, w, C] at every position of `shape` = (B, h, w), [B, h, w, C]."""
     return jnp.broadcast_to(at_positions(values), (*shape, values.shape[-1]))
 

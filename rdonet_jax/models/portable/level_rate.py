@@ -24,7 +24,7 @@ class Plane(NamedTuple):
     """What coding a plane gives, [B, h/2, w/2, L]."""
 
     mu: jax.Array  # in 1/16 of a quantizer step
-    index: jax.Array  # of the scale table
+    index: jax.Array  # type: ignore[assignment] # of the scale table
     offset: jax.Array  # y - mu in steps
     symbols: jax.Array  # the offset rounded; 0 where not coded
     steps: jax.Array  # y_hat in steps; 0 where not coded
@@ -91,7 +91,8 @@ def code_given_latents(
     With `noise`, they are rounded softly where they are variable, and the bits are those of the
     likelihood.
     """
-    planes = None if noise is None else RoundingNoise(*map(integer_prior.split_planes, noise))
+    split: Any = () if noise is None else map(integer_prior.split_planes, noise)
+    planes = None if noise is None else RoundingNoise(*split)
 
     def quantize(offset: jax.Array, index: jax.Array, parity: Parity, channels: slice) -> jax.Array:
         rounded = ops.straight_through_round(offset)

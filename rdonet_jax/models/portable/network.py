@@ -62,8 +62,8 @@ class State(NamedTuple):
 class LevelLatents(NamedTuple):
     """The latents of a level in steps, not yet rounded."""
 
-    y: jax.Array  # float32 [B, h, w, L]
-    z: jax.Array  # float32 [B, ceil(h/4), ceil(w/4), ·]
+    y: Any  # float32 [B, h, w, L], of JAX or NumPy like z
+    z: Any  # float32 [B, ceil(h/4), ceil(w/4), ·]
 
 
 def nonlinear(config: PortableConfig, hidden: int, dtype: Any, inverse: bool) -> nn.Module:
@@ -346,10 +346,10 @@ class PortableRDONet(nn.Module):
         sizes: jax.Array | None,
     ) -> tuple[State, jax.Array, jax.Array]:
         """One level, from z and a function that codes y given the prior and its context."""
-        prior, quality = self.units[level].prior, quality_maps.of_pass(quality, level)
+        prior, of_level = self.units[level].prior, quality_maps.of_pass(quality, level)
         coded_areas = partition.hyper_mask(mask)
-        z_hat, z_bits = level_rate.code_hyper_latents(prior, z, coded_areas, quality, z_key)
-        context = self.compute_context(level, z_hat, state, quality)
+        z_hat, z_bits = level_rate.code_hyper_latents(prior, z, coded_areas, of_level, z_key)
+        context = self.compute_context(level, z_hat, state, of_level)
         y_hat, embedded, y_bits = code_y(prior, context=context, mask=mask)
         return self.next_state(level, y_hat, state.d, embedded, context, sizes), y_bits, z_bits
 

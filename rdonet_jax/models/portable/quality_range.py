@@ -23,8 +23,10 @@ KNOTTED = ("gain", "z_gain", "z_index")
 
 def is_same_network(weights: PortableConfig, model: PortableConfig) -> bool:
     """Whether two configurations differ at most in lambdas, their knots, and thresholds."""
-    free = {"lmbdas": model.lmbdas, "knots": model.knots, "thresholds": model.thresholds}
-    return dataclasses.replace(weights, **free) == model
+    same = dataclasses.replace(
+        weights, lmbdas=model.lmbdas, knots=model.knots, thresholds=model.thresholds
+    )
+    return same == model
 
 
 def resample_knots(params: Any, old: PortableConfig, new: PortableConfig) -> Any:
@@ -55,7 +57,8 @@ def resample_knots(params: Any, old: PortableConfig, new: PortableConfig) -> Any
 
 def _knot_positions(old: PortableConfig, new: PortableConfig) -> np.ndarray:
     """The knots of `new` in units of the knots of `old`: 0 is its first one. May lie outside."""
-    knots = np.linspace(*np.log(new.lmbdas), new.knots)
+    first, last = np.log(new.lmbdas)
+    knots = np.linspace(first, last, new.knots)
     low, high = np.log(old.lmbdas)
     return (knots - low) / (high - low) * (old.knots - 1)
 

@@ -149,7 +149,8 @@ class RDONet(nn.Module):
         """Encoder only: y [B, h, w, C] and z [B, ceil(h/4), ceil(w/4), ·] of a level."""
         unit = self.units[level]
         y = unit.to_latent(jnp.concatenate([e, state], axis=-1))
-        return _float32(y, unit.hyper_encoder(y, state))
+        y, z = _float32(y, unit.hyper_encoder(y, state))
+        return y, z
 
     def predict_z(self, level: int, z_hat: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The mean of z, rounded (straight-through), and its raw scale, from earlier z_hat."""

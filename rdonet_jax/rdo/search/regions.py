@@ -19,6 +19,9 @@ from rdonet_jax.rdo.search import uniform
 from rdonet_jax.rdo.search.costs import Cost, Costs, SearchStats, count_evaluations, evaluate
 from rdonet_jax.rdo.search.fast import SplitCosts, most_evaluations, search_fast, split_costs
 
+OfBlocks = Partition | SplitCosts
+"""Something for every block of 64x64 and of 32x32 pixels, as `split64` and `split32`."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Region:
@@ -43,8 +46,8 @@ class Region:
         core[self.tile.core_slices()] = True
         return core[self._slices()]
 
-    def store(self, p: Partition, found: Partition) -> None:
-        """Writes the core of a partition of the region into that of the image."""
+    def store(self, p: OfBlocks, found: OfBlocks) -> None:
+        """Writes the core of what the region has for its blocks into that of the image."""
         for factor, (splits, of_region) in enumerate(zip(p, found, strict=True), 1):
             splits[self.tile.core_slices(factor)] = self.tile.crop_core(of_region[None], factor)
 

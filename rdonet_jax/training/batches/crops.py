@@ -11,17 +11,15 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib.util
-import itertools
 import math
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from rdonet_jax.core.config import ConfigError
-from rdonet_jax.imaging.dataset import ImageDataset, in_threads
+from rdonet_jax.imaging.dataset import ImageDataset, ImageFile, in_threads
 from rdonet_jax.runtime import processors
 from rdonet_jax.training.config import TrainingConfig
 
@@ -38,8 +36,8 @@ READY_BATCHES = 2
 class Batch(NamedTuple):
     """One host's part of the crops of a step."""
 
-    numbers: np.ndarray  # int32 [B], of the crops in the whole batch of the step, over all hosts
-    crops: np.ndarray  # uint8 [B, crop, crop, 3]
+    numbers: Any  # int32 [B], of the crops in the whole batch of the step, over all hosts
+    crops: Any  # uint8 [B, crop, crop, 3], of NumPy or JAX like the numbers
 
 
 def crop_index(config: TrainingConfig, step: int, number: int) -> int:
@@ -56,7 +54,7 @@ def random_crop(images: ImageDataset, config: TrainingConfig, index: int) -> np.
     return _cut(image, config, rng)
 
 
-def source(images: ImageDataset, config: TrainingConfig, index: int) -> Path:
+def source(images: ImageDataset, config: TrainingConfig, index: int) -> ImageFile:
     """The file from which crop number `index` is cut. Raises as `random_crop` does."""
     number, _, _ = _draw(images, config, index)
     return images.paths[number]
@@ -66,7 +64,9 @@ def _draw(
     images: ImageDataset, config: TrainingConfig, index: int
 ) -> tuple[int, Image.Image, np.random.Generator]:
     """The index of the image of a crop, the image, and the generator for the other choices."""
-    for attempt in itertools.count():
+    attempt = -1
+    while True:
+        attempt += 1
         bits = np.random.Philox(key=[config.seed, index], counter=[0, 0, 0, attempt])
         rng = np.random.Generator(bits)
         number = images.draw(rng.random())

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -21,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from rdonet_jax.core.config import ConfigError
-from rdonet_jax.imaging.dataset import ImageDataset, in_threads
+from rdonet_jax.imaging.dataset import ImageDataset, ImageFile, in_threads
 from rdonet_jax.runtime import compilation, parallel
 from rdonet_jax.training import sharding
 from rdonet_jax.training.batches import crops as training_crops
@@ -37,13 +36,16 @@ STREAM = 0x637574
 """Folded into the run's key to draw crops, apart from the keys of masks and noise."""
 
 
+Array = jax.Array | np.ndarray
+
+
 class Pool(NamedTuple):
     """All images at all sizes."""
 
-    pixels: jax.Array  # uint32 [N], red + green · 2^8 + blue · 2^16, row by row
-    offsets: jax.Array  # int32 [P, SIZES], index of the first pixel of an image at a size
-    sides: jax.Array  # int32 [P, SIZES, 2], rows and columns
-    chances: jax.Array  # float32 [P], cumulative probabilities of the images
+    pixels: Array  # uint32 [N], red + green · 2^8 + blue · 2^16, row by row
+    offsets: Array  # int32 [P, SIZES], index of the first pixel of an image at a size
+    sides: Array  # int32 [P, SIZES, 2], rows and columns
+    chances: Array  # float32 [P], cumulative probabilities of the images
 
 
 class _Cut(NamedTuple):
@@ -55,7 +57,7 @@ class _Cut(NamedTuple):
     is_mirrored: jax.Array
 
 
-def load(images: ImageDataset, config: TrainingConfig) -> tuple[Pool, tuple[Path, ...]]:
+def load(images: ImageDataset, config: TrainingConfig) -> tuple[Pool, tuple[ImageFile, ...]]:
     """The pool, in host memory, and the files of its images, without broken ones.
 
     Raises `DatasetError` when no image can be decoded, `ConfigError` for too many pixels.
@@ -129,7 +131,7 @@ def cut(pool: Pool, config: TrainingConfig, step: jax.Array, numbers: jax.Array)
 
 
 @functools.partial(compilation.jit, static_argnums=1)
-def _image_of(pool: Pool, config: TrainingConfig, step: int, number: int) -> jax.Array:
+def _image_of(pool: Pool, config: TrainingConfig, step: Any, number: Any) -> jax.Array:
     return _drawn(pool, config, step, number).image
 
 
@@ -177,6 +179,6 @@ class Reader:
     def set_state(self, state: Mapping[str, int]) -> None:
         self._step = int(state["step"])
 
-    def source(self, step: int, number: int) -> Path:
+    def source(self, step: int, number: int) -> ImageFile:
         """The file that crop `number` of the batch that follows `step` steps comes from."""
         return self._paths[int(_image_of(self._layout, self.config, step, number))]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
 
-from rdonet_jax.imaging.dataset import ImageDataset
+from rdonet_jax.imaging.dataset import ImageDataset, ImageFile
 from rdonet_jax.training import sharding
 from rdonet_jax.training.batches import crops, device_crops
 from rdonet_jax.training.config import TrainingConfig
@@ -36,7 +35,7 @@ class BatchIterator:
     def go_to(self, position: Mapping[str, Any]) -> None:
         self._reader.set_state(position)
 
-    def source(self, step: int, number: int) -> Path:
+    def source(self, step: int, number: int) -> ImageFile:
         """The file that crop `number` of the batch that follows `step` steps comes from."""
         if self._config.resident:
             return self._reader.source(step, number)

@@ -39,7 +39,7 @@ from rdonet_jax.training.precision import compute_dtype
 try:
     import fcntl
 except ModuleNotFoundError:
-    fcntl = None
+    fcntl = None  # type: ignore[assignment] # a system without it
 
 CONFIG_FILE = "config.json"
 LOCK_FILE = ".lock"

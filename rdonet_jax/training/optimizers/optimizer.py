@@ -24,7 +24,7 @@ from rdonet_jax.training.optimizers import kernels, muon, soap
 class Restarting(NamedTuple):
     """State of `restarted_at`."""
 
-    count: jax.Array  # int32, updates done
+    count: jax.Array  # type: ignore[assignment] # int32, updates done
     inner: Any
 
 

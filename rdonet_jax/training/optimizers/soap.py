@@ -43,7 +43,7 @@ class KernelState(NamedTuple):
 class State(NamedTuple):
     """The state of `scale_by_soap`."""
 
-    count: jax.Array  # int32, steps done
+    count: jax.Array  # type: ignore[assignment] # int32, steps done
     kernels: Any
 
 

@@ -82,6 +82,6 @@ def sizes_of_step(
     def one(key: jax.Array) -> jax.Array:
         chance, amounts = jax.random.split(jax.random.fold_in(key, ENDS))
         cut = jax.random.randint(amounts, (2,), 0, most + 1)
-        return np.array(sides) - jnp.where(jax.random.uniform(chance) < config.cut_share, cut, 0)
+        return jnp.array(sides) - jnp.where(jax.random.uniform(chance) < config.cut_share, cut, 0)
 
     return jax.vmap(one)(keys)

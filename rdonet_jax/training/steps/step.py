@@ -132,7 +132,7 @@ def device_step(
     new = apply_update(network_config, config, state, gradients, position)
     state = jax.tree_util.tree_map(functools.partial(jnp.where, healthy), new, state)
     rate = optimizer.learning_rate(config)(position)
-    values = StepValues(*means, norm, jnp.asarray(rate, jnp.float32))
+    values = StepValues(means.loss, means.bpp, means.mse, norm, jnp.asarray(rate, jnp.float32))
     return state._replace(healthy=healthy), StepMetrics(values, healthy)
 
 

@@ -99,7 +99,8 @@ def make(
 
     def validate(params: Any) -> Validation:
         # Started all together, so that the devices do not wait for the host between batches.
-        sums = np.sum(jax.device_get([summed(params, *batch) for batch in batches]), 0, np.float64)
+        found = np.array(jax.device_get([summed(params, *batch) for batch in batches]), np.float64)
+        sums = found.sum(axis=0)
         loss, bpp, psnr, *shares = (sums[0] / count).tolist()
         return Validation(loss, bpp, psnr, tuple(shares))
 
