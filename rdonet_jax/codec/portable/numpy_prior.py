@@ -7,7 +7,7 @@ the exact value, in any order of summation (see `rdonet_jax.nn.integer`).
 from __future__ import annotations
 
 import copy
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -229,10 +229,10 @@ class LevelPrior:
         sums = clip(z * Z_UNIT) @ self._from_z.kernel + self._from_z.bias[at]
         sums = sums.reshape(len(z), 1, 1, -1)
         from_z = activation(depth_to_space(depth_to_space(sums)), Z_BITS)
-        layer = self._layers.from_coarser
-        if coarser is None or layer is None:
+        if coarser is None:
             from_coarser = np.zeros_like(from_z)
         else:
+            layer = cast(Layer, self._layers.from_coarser)  # all levels but the coarsest have it
             from_coarser = activation(depth_to_space(layer(coarser)), CONTEXT_BITS)
         return np.concatenate([from_z, from_coarser], axis=-1)
 
