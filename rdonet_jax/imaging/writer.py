@@ -95,7 +95,7 @@ def save(
         samples = samples[..., [0, 0, 0, 1]]  # few programs read 16-bit gray with alpha
     if image.is_16bit and not able.is_16bit:
         samples = pixel_format.to_uint8(samples)
-        notes.append(f"8 bits, since {name} holds no more")
+        notes.append(f"8 bits, since {name} is written with no more")
     gray = samples.shape[2] < 3 and name != "WEBP"
     kept, lost = _fitting(image, name, gray)
     output_files.replace(path, lambda file: _write(file, path, samples, kept), like)

@@ -64,10 +64,10 @@ def test_what_comes_in_as_png_goes_out_as_png(rdonet, image, gray, is_16bit, alp
     ("suffix", "is_16bit", "said"),
     [
         (".tif", True, ""), (".ppm", True, "without its color profile, which PPM cannot hold, "),
-        (".webp", False, "8 bits, since WEBP holds no more, "),
-        (".avif", False, "8 bits, since AVIF holds no more, "),
-        (".jpg", False, "8 bits, since JPEG holds no more, "),
-        (".bmp", False, "8 bits, since BMP holds no more, without its color profile, "
+        (".webp", False, "8 bits, since WEBP is written with no more, "),
+        (".avif", False, "8 bits, since AVIF is written with no more, "),
+        (".jpg", False, "8 bits, since JPEG is written with no more, "),
+        (".bmp", False, "8 bits, since BMP is written with no more, without its color profile, "
          "which BMP cannot hold, "),
     ],
 )  # fmt: skip

@@ -82,7 +82,7 @@ def test_webp_holds_alpha_and_the_colors_under_it_in_8_bits(tmp_path, is_16bit):
     image = drawn(False, is_16bit, True, icc=SRGB, exif=exif_block())
     image.alpha[:20] = 0
     again, notes = saved(tmp_path, ".webp", image)
-    assert notes == (("8 bits, since WEBP holds no more",) if is_16bit else ())
+    assert notes == (("8 bits, since WEBP is written with no more",) if is_16bit else ())
     assert (again.icc, again.exif) == (SRGB, exif_block())
     scale = 257 if is_16bit else 1
     np.testing.assert_array_equal(again.pixels, np.rint(image.pixels / scale))
@@ -110,11 +110,11 @@ def test_gray_stays_gray_in_jpeg_and_bmp(tmp_path, suffix, gray):
 def test_what_a_format_cannot_hold_is_noted(tmp_path):
     image = drawn(is_16bit=True, icc=SRGB, exif=exif_block())
     again, notes = saved(tmp_path, ".jpg", image)
-    assert notes == ("8 bits, since JPEG holds no more",)
+    assert notes == ("8 bits, since JPEG is written with no more",)
     assert (again.icc, again.exif) == (SRGB, exif_block())
     _, notes = saved(tmp_path, ".bmp", image)
     assert notes == (
-        "8 bits, since BMP holds no more",
+        "8 bits, since BMP is written with no more",
         "without its color profile, which BMP cannot hold",
         "without its EXIF data, which BMP cannot hold",
     )
