@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from rdonet_jax.core import partition
 from rdonet_jax.core.config import AnyConfig, ConfigError, UnregisteredError, from_dict
@@ -157,7 +157,7 @@ def variance_partition(
     family = family_of(config)
     if not family.has_levels(config):
         return partition.uniform(0, partition.block_grid(*x.shape[1:3]), (x.shape[0],))
-    return partition.variance(x, family.thresholds(config, cast(Any, quality)))
+    return partition.variance(x, family.thresholds(config, quality))
 
 
 def with_thresholds(config: AnyConfig, numbers: Sequence[float]) -> AnyConfig:

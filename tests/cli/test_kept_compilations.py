@@ -14,6 +14,10 @@ from rdonet_jax.cli import libraries
 from rdonet_jax.imaging import srgb
 from tests.conftest import ROOT
 
+where_programs_are_kept = pytest.mark.skipif(
+    jax.__version_info__ < (0, 6), reason="JAX before 0.6 keeps no programs"
+)
+
 CACHE_VARIABLES = (
     "JAX_COMPILATION_CACHE_DIR",
     "JAX_COMPILATION_CACHE_MAX_SIZE",
@@ -67,7 +71,7 @@ def test_no_home_is_no_error(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(jax.__version_info__ < (0, 6), reason="JAX before 0.6 keeps no programs")
+@where_programs_are_kept
 def test_a_second_process_finds_what_the_first_has_compiled(no_cache):
     program = (
         "from rdonet_jax.cli import libraries; libraries.remember_compilations(); import jax; "
@@ -82,7 +86,7 @@ def test_a_second_process_finds_what_the_first_has_compiled(no_cache):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(jax.__version_info__ < (0, 6), reason="JAX before 0.6 keeps no programs")
+@where_programs_are_kept
 @pytest.mark.parametrize("command", ["train", "eval"])
 def test_training_and_evaluation_load_what_they_have_compiled_before(
     no_cache, tmp_path, images, tiny_weights, command

@@ -53,7 +53,7 @@ def run_compress(options: argparse.Namespace) -> None:
     named = {field.name for field in dataclasses.fields(CompressOptions)} & vars(options).keys()
     given = {name: getattr(options, name) for name in named}
     compressing = CompressOptions(**given, measure=options.verbose)
-    work = extensions.in_workers(options.imports, compression(compressing))
+    work = compression(compressing)
     if options.out_dir is None:
         _run_one(options, work, COMPRESSED_SUFFIX)
         return
@@ -75,7 +75,6 @@ def run_decompress(options: argparse.Namespace) -> None:
             options.engine,
         )
     )
-    work = extensions.in_workers(options.imports, work)
     suffix = options.suffix or IMAGE_SUFFIX
     if options.out_dir is None:
         _run_one(options, work, suffix)
@@ -142,7 +141,8 @@ def _run_many(options: argparse.Namespace, work: Work, found: Found, shares_step
         connected = cluster.connect(options.ray)
         if options.jobs is not None:
             connected = connected._replace(workers=min(options.jobs, connected.workers))
-        outcomes = cluster.outcomes(found.jobs, work, options.force, connected, shares_steps)
+        sent = extensions.in_workers(options.imports, work)
+        outcomes = cluster.outcomes(found.jobs, sent, options.force, connected, shares_steps)
         _run_jobs(options, found, outcomes, cluster.BEGUN_ARE_DROPPED)
 
 
